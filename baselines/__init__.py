@@ -1,0 +1,1 @@
+"""Published methods behind the common interface, one file each."""

@@ -1,0 +1,3 @@
+"""stylebench: a reproducible benchmark of text-guided image style transfer."""
+
+__version__ = "0.1.0"

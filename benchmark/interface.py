@@ -1,0 +1,121 @@
+"""What every method is: the one interface between the harness and a style-transfer method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from benchmark.noise import NoiseSource
+
+if TYPE_CHECKING:
+    from benchmark.zoo import ModelZoo
+
+
+class Guidance(StrEnum):
+    """What tells a method the target style."""
+
+    TEXT = "text"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class StyleRequest:
+    """One sample: which image, into which style.
+
+    Attributes:
+        sample_id: unique in the run, file-name safe (``<image_id>__<prompt_id>``).
+        image_id: unique in the dataset; samples with equal ids share one content image.
+        domain: what the image shows, as a class of the denoiser (``dogs``, ``faces``, ...).
+        prompt_id: id of the prompt in its prompt set, or of the style image.
+        prompt: the target style in words (``"A sketch with crayon"``); None for a style image.
+        source_prompt: the style of the source in words (``"Photo"``).
+    """
+
+    sample_id: str
+    image_id: str
+    domain: str
+    prompt_id: str
+    prompt: str | None
+    source_prompt: str = "Photo"
+
+
+@dataclass(frozen=True)
+class StyleBatch:
+    """Samples that are stylised together.
+
+    Attributes:
+        images: [B, 3, H, W] float32 in [-1, 1].
+        requests: one for each image.
+        style_images: [B, 3, H, W] float32 in [-1, 1] for image-guided methods, else None.
+    """
+
+    images: Tensor
+    requests: tuple[StyleRequest, ...]
+    style_images: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or len(self.requests) != len(self.images):
+            raise ValueError(
+                f"{len(self.requests)} requests do not fit images of shape {tuple(self.images.shape)}"
+            )
+
+    @property
+    def sample_ids(self) -> list[str]:
+        return [request.sample_id for request in self.requests]
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's knobs. Each field documents its unit and source in its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """Where a method comes from.
+
+    Attributes:
+        title: full name.
+        paper: arXiv id or citation.
+        upstream: official repository and the commit that was read, or None.
+        roles: models of the zoo it needs (``denoiser``, ``guide``, ``vgg``, ...).
+    """
+
+    title: str
+    paper: str
+    upstream: str | None
+    roles: tuple[str, ...]
+
+
+class StyleTransferMethod(nn.Module, ABC):
+    """Base class of all methods.
+
+    A subclass sets ``Config``, ``card`` and ``guidance``, loads what it needs in :meth:`prepare`
+    and works in :meth:`stylize`. It draws random numbers from ``noise`` only, leaves its inputs as
+    they are, and treats every sample on its own: an output must not depend on which other samples
+    share the batch. It may run autograd inside :meth:`stylize`.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    card: ClassVar[MethodCard]
+    guidance: ClassVar[frozenset[Guidance]]
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def prepare(self, zoo: ModelZoo) -> None:
+        """Load and freeze the models the method needs. Called once, before the first batch."""
+
+    @abstractmethod
+    def stylize(self, batch: StyleBatch, noise: NoiseSource) -> Tensor:
+        """Stylise a batch.
+
+        Returns:
+            [B, 3, H, W] float32, nominally in [-1, 1] (the harness clamps before it stores).
+        """

@@ -1,0 +1,177 @@
+"""The one training loop of the mini zoo: seeded, resumable, with an EMA and a logged curve."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+LossFn = Callable[[nn.Module, int, torch.Generator], tuple[Tensor, dict[str, float]]]
+
+
+@dataclass
+class Schedule:
+    """How long and how fast one model is trained."""
+
+    steps: int
+    learning_rate: float
+    warmup: int = 200
+    weight_decay: float = 0.0
+    ema_decay: float = 0.999
+    betas: tuple[float, float] = (0.9, 0.99)
+    grad_clip: float = 1.0
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to a twentieth of the peak."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+class Recipe(Protocol):
+    """What a model's training file provides."""
+
+    name: str
+    schedule: Schedule
+
+    def build(self) -> nn.Module:
+        """The untrained model, from a seeded generator of its own."""
+
+    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch. The batch depends on ``generator`` (seeded by the step) alone."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Figures on held-out images, for the model card."""
+
+
+@dataclass
+class TrainState:
+    """All that a resumed run needs."""
+
+    model: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        partial = path.with_suffix(".part")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+            },
+            partial,
+        )
+        partial.replace(path)
+
+    def restore(self, path: Path, device: torch.device) -> None:
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.ema.load_state_dict(saved["ema"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.seconds = saved["step"], saved["seconds"]
+
+
+@torch.no_grad()
+def _update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    pairs = [(e, p) for e, p in zip(ema.parameters(), model.parameters(), strict=True)]
+    torch._foreach_lerp_([e for e, _ in pairs], [p.detach() for _, p in pairs], 1.0 - decay)
+    for e, p in zip(ema.buffers(), model.buffers(), strict=True):
+        e.copy_(p)
+
+
+def train(
+    recipe: Recipe, work_dir: Path, *, seed: int, device: torch.device, save_every_s: float = 120.0,
+    max_seconds: float | None = None,
+) -> TrainState:  # fmt: skip
+    """Train to the recipe's number of steps, resuming from ``work_dir`` if a checkpoint is there.
+
+    Mixed bfloat16 on every device; master weights stay float32. The batch of step *k* is drawn from
+    a generator seeded by (seed, k), so a resumed run sees the batches an unbroken one would see.
+
+    Args:
+        max_seconds: stop (with a checkpoint) after this much training time in all.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = work_dir / f"{recipe.name}.ckpt"
+    model = recipe.build().to(device)
+    schedule = recipe.schedule
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, betas=schedule.betas,
+        weight_decay=schedule.weight_decay,
+    )  # fmt: skip
+    state = TrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer)
+    if checkpoint.is_file():
+        state.restore(checkpoint, device)
+        log.info("%s: resumed at step %d", recipe.name, state.step)
+    curve_path = work_dir / f"{recipe.name}.csv"
+    clock = time.monotonic()
+    saved_at = clock
+    averages: dict[str, float] = {}
+    for step in _steps(state.step, schedule.steps):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate_at(step)
+        model.train()
+        with _autocast(device):
+            loss, parts = recipe.loss(model, step, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), schedule.grad_clip)
+        optimizer.step()
+        # a short average while the weights still move fast
+        _update_ema(state.ema, model, min(schedule.ema_decay, (step + 1) / (step + 10)))
+        state.step = step + 1
+        for key, value in parts.items():
+            averages[key] = 0.98 * averages.get(key, value) + 0.02 * value
+        now = time.monotonic()
+        state.seconds += now - clock
+        clock = now
+        if state.step % 50 == 0 or state.step == schedule.steps:
+            row = {"step": float(state.step), "seconds": state.seconds, **averages}
+            log.info("%s", "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+            _append(curve_path, row)
+        over_time = max_seconds is not None and state.seconds > max_seconds
+        if now - saved_at > save_every_s or state.step == schedule.steps or over_time:
+            state.save(checkpoint)
+            saved_at = now
+        if over_time:
+            break
+    return state
+
+
+def _steps(first: int, last: int) -> Iterator[int]:
+    yield from range(first, last)
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+    if device.type in {"cpu", "cuda"}:
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({key: f"{value:.6g}" for key, value in row.items()})

@@ -1,0 +1,149 @@
+"""Training recipe of the mini U-Net: guided diffusion at 64x64 on photos and stylised photos."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.diffusion.schedule import Schedule as NoiseSchedule
+from benchmark.diffusion.unet import UNet, UNetConfig
+
+from . import corpus
+from .group_norm import use_fast_group_norm
+from .trainer import Schedule
+
+CLASSES = ("faces", "dogs", "bedrooms", "objects", "paintings", "unconditional")
+CONFIG = UNetConfig(
+    image_size=64,
+    model_channels=32,
+    channel_mult=(1, 2, 3, 4),
+    num_res_blocks=2,
+    attention_resolutions=(16, 8),
+    num_head_channels=32,
+    num_classes=len(CLASSES),
+)
+# style transfer starts at half of the chain: most of the training is spent below this timestep
+TRANSFER_TIMESTEPS = 620
+TRANSFER_SHARE = 0.85
+UNCONDITIONAL_SHARE = 0.2
+STYLISED_SHARE = 0.5
+VLB_WEIGHT = 1e-3  # "rescaled" hybrid loss of Nichol & Dhariwal 2021, section 3.1
+
+
+def class_index(domain: str) -> int:
+    """Label of a corpus domain; interiors count as bedrooms."""
+    return CLASSES.index("bedrooms" if domain == "interiors" else domain)
+
+
+class UNetRecipe:
+    """Hybrid loss (noise MSE + variational bound for the variance) on uint8 picture banks."""
+
+    name = "unet"
+
+    def __init__(self, folder: Path, cache: Path, *, steps: int, batch_size: int = 16, copies: int = 2) -> None:
+        self.batch_size = batch_size
+        self.schedule = Schedule(steps=steps, learning_rate=6e-4, ema_decay=0.9995)
+        photos = corpus.load(folder, "train")
+        self._photos = torch.from_numpy(photos.pixels)
+        self._photo_labels = torch.tensor([class_index(name) for name in photos.domains])
+        plain = [i for i, name in enumerate(photos.domains) if name in corpus.PHOTO_DOMAINS]
+        self._styled = torch.from_numpy(
+            np.concatenate([corpus.stylised(folder, "train", k, cache) for k in range(copies)])
+        )
+        self._styled_labels = self._photo_labels[plain].repeat(copies)
+        held_out = corpus.load(folder, "test")
+        self._held_out = torch.from_numpy(held_out.pixels)
+        self._held_out_labels = torch.tensor([class_index(name) for name in held_out.domains])
+        schedule = NoiseSchedule.linear()
+        self._alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod).float()
+        self._coef1 = torch.from_numpy(schedule.posterior_mean_coef1).float()
+        self._coef2 = torch.from_numpy(schedule.posterior_mean_coef2).float()
+        self._log_min = torch.from_numpy(schedule.posterior_log_variance_clipped).float()
+        self._log_max = torch.from_numpy(np.log(schedule.betas)).float()
+
+    def build(self) -> UNet:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = UNet(CONFIG)
+        use_fast_group_norm(model)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        styled = round(self.batch_size * STYLISED_SHARE)
+        a = torch.randint(len(self._photos), (self.batch_size - styled,), generator=generator)
+        b = torch.randint(len(self._styled), (styled,), generator=generator)
+        pixels = torch.cat([self._photos[a], self._styled[b]])
+        labels = torch.cat([self._photo_labels[a], self._styled_labels[b]])
+        flip = torch.rand(len(pixels), generator=generator) < 0.5
+        pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
+        drop = torch.rand(len(labels), generator=generator) < UNCONDITIONAL_SHARE
+        labels = torch.where(drop, CLASSES.index("unconditional"), labels)
+        return to_model_range(pixels), labels
+
+    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        low = torch.randint(0, TRANSFER_TIMESTEPS, (count,), generator=generator)
+        high = torch.randint(TRANSFER_TIMESTEPS, 1000, (count,), generator=generator)
+        return torch.where(torch.rand(count, generator=generator) < TRANSFER_SHARE, low, high)
+
+    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        device = next(model.parameters()).device
+        x0, labels = self._batch(generator)
+        t = self._timesteps(len(x0), generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        abar = self._alphas_cumprod[t][:, None, None, None]
+        xt = abar.sqrt() * x0 + (1 - abar).sqrt() * noise
+        x0, xt, noise = (v.to(device) for v in (x0, xt, noise))
+        output = model(xt.contiguous(memory_format=torch.channels_last), t.to(device), labels.to(device))
+        eps, fraction = output.float().chunk(2, dim=1)
+        mse = F.mse_loss(eps, noise)
+        vlb = self._variational_bound(x0, xt, t, eps.detach(), fraction)
+        return mse + VLB_WEIGHT * vlb, {"mse": float(mse.detach()), "vlb": float(vlb.detach())}
+
+    def _variational_bound(self, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor, fraction: Tensor) -> Tensor:
+        """KL(q(x_{t-1} | x_t, x_0) || p) in bits, times 1000 / 1000; step 0 is left out."""
+
+        def at(table: Tensor) -> Tensor:
+            return table[t].to(x0.device)[:, None, None, None]
+
+        abar = at(self._alphas_cumprod)
+        x0_hat = ((xt - (1 - abar).sqrt() * eps) / abar.sqrt()).clamp(-1, 1)
+        mean_error = at(self._coef1) * (x0 - x0_hat)
+        log_true = at(self._log_min)
+        weight = (fraction + 1) / 2
+        log_model = weight * at(self._log_max) + (1 - weight) * log_true
+        kl = 0.5 * (log_model - log_true - 1 + torch.exp(log_true - log_model)
+                    + mean_error.square() * torch.exp(-log_model))  # fmt: skip
+        kl = torch.where(at(torch.arange(1000)) > 0, kl, torch.zeros_like(kl))
+        return kl.mean() / math.log(2.0)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Denoising MSE at fixed timesteps on held-out photos and paintings."""
+        model.eval()
+        device = next(model.parameters()).device
+        generator = torch.Generator().manual_seed(1)
+        chosen = torch.randperm(len(self._held_out), generator=generator)[:128]
+        x0, labels = to_model_range(self._held_out[chosen]), self._held_out_labels[chosen]
+        noise = torch.randn(x0.shape, generator=generator)
+        figures: dict[str, float] = {}
+        for timestep in (50, 250, 500, 750):
+            abar = self._alphas_cumprod[timestep]
+            total = 0.0
+            for start in range(0, len(x0), 32):
+                part = slice(start, start + 32)
+                xt = (abar.sqrt() * x0[part] + (1 - abar).sqrt() * noise[part]).to(device)
+                t = torch.full((len(xt),), timestep, device=device)
+                eps = model(xt, t, labels[part].to(device)).float()[:, :3]
+                total += F.mse_loss(eps, noise[part].to(device), reduction="sum").item()
+            figures[f"denoising_mse_t{timestep}"] = total / noise.numel()
+        return figures
+
+
+def to_model_range(pixels: Tensor) -> Tensor:
+    """uint8 [B, H, W, 3] to float32 [B, 3, H, W] in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)

@@ -1,0 +1,1 @@
+"""Dataset cards, prompt sets, sources and the DataModule."""

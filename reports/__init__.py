@@ -1,0 +1,1 @@
+"""What is derived from run directories: tables, contact sheets."""
