@@ -1,0 +1,237 @@
+"""The command ``bench``. Every command is a thin call into one function.
+
+Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
+130 interrupted. Heavy packages are imported inside the commands, so that help stays quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmark.config import DEFAULT_PROTOCOL
+from benchmark.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="A reproducible benchmark of text-guided image style transfer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WHAT = "What to run"
+METHOD = "Method config"
+OUTPUT = "Output"
+HARDWARE = "Hardware (passed on to the Lightning Trainer)"
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with checkpoints that do not ship with the package."),
+]
+
+
+@app.callback()
+def _setup(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Option(help="See `bench list methods`.", rich_help_panel=WHAT)],
+    dataset: Annotated[str, typer.Option(help="See `bench list datasets`.", rich_help_panel=WHAT)],
+    protocol: Annotated[str, typer.Option(rich_help_panel=WHAT)] = DEFAULT_PROTOCOL,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="quick, all, or prompt ids with commas.", rich_help_panel=WHAT),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="A prompt of your own.", rich_help_panel=WHAT)
+    ] = None,
+    source_prompt: Annotated[
+        str | None,
+        typer.Option(help="What the source is, in words (Photo).", rich_help_panel=WHAT),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of your own images instead.", rich_help_panel=WHAT),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="First N images only.", rich_help_panel=WHAT)
+    ] = None,
+    on_bad_image: Annotated[
+        Literal["fail", "skip"],
+        typer.Option(help="What a corrupt image among --images does.", rich_help_panel=WHAT),
+    ] = "fail",
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=WHAT)] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with config keys.", rich_help_panel=METHOD)
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, repeatable.", rich_help_panel=METHOD),
+    ] = None,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with official checkpoints.", rich_help_panel=METHOD),
+    ] = None,
+    out: Annotated[Path, typer.Option(rich_help_panel=OUTPUT)] = Path("runs"),
+    existing: Annotated[
+        Literal["resume", "overwrite", "fail"],
+        typer.Option(help="If the run directory already exists.", rich_help_panel=OUTPUT),
+    ] = "resume",
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=OUTPUT)
+    ] = False,
+    accelerator: Annotated[str, typer.Option(rich_help_panel=HARDWARE)] = "auto",
+    devices: Annotated[
+        str, typer.Option(help="A count, ids like 0,2, or auto.", rich_help_panel=HARDWARE)
+    ] = "auto",
+    strategy: Annotated[str, typer.Option(rich_help_panel=HARDWARE)] = "auto",
+    num_nodes: Annotated[int, typer.Option(min=1, rich_help_panel=HARDWARE)] = 1,
+    precision: Annotated[
+        str, typer.Option(help="32-true, bf16-mixed, ...", rich_help_panel=HARDWARE)
+    ] = "32-true",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples of a chunk.", rich_help_panel=HARDWARE)
+    ] = None,
+) -> None:
+    """Run a method over a dataset, score every output, print and store the result."""
+    from benchmark import launch
+
+    result = launch.run(
+        launch.RunOptions(
+            method=method, dataset=dataset, protocol=protocol, prompts=prompts, prompt=prompt,
+            source_prompt=source_prompt, images=images, limit=limit, on_bad_image=on_bad_image,
+            seed=seed, config=config, assignments=tuple(assignments or ()),
+            weights_dir=weights_dir, out=out, existing=existing, accelerator=accelerator,
+            devices=devices, strategy=strategy, num_nodes=num_nodes, precision=precision,
+            batch_size=batch_size,
+        )
+    )  # fmt: skip
+    if result is not None:
+        _print_result(result, json_output)
+
+
+@app.command()
+def score(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    metrics: Annotated[
+        str | None, typer.Option(help="Names with commas; default: the protocol's.")
+    ] = None,
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Score stored images again, without generating anything."""
+    from benchmark import launch
+
+    chosen = metrics.split(",") if metrics else None
+    for path in runs:
+        _print_result(launch.score_run(path, metrics=chosen, weights_dir=weights_dir), json_output)
+
+
+def _print_result(result: object, json_output: bool) -> None:
+    from benchmark import inspect_cli
+
+    inspect_cli.print_result(result, json_output)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        Literal["methods", "datasets", "metrics", "protocols", "models"], typer.Argument()
+    ] = "methods",
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """List what is there."""
+    from benchmark import inspect_cli
+
+    inspect_cli.print_list(kind, weights_dir, json_output)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A method, dataset, metric, protocol or model.")],
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Everything known of one name."""
+    from benchmark import inspect_cli
+
+    inspect_cli.print_details(name, weights_dir, json_output)
+
+
+@app.command()
+def doctor(weights_dir: WeightsDir = None, json_output: Json = False) -> None:
+    """Check versions, devices, models and disk; exit code 1 if something needed is broken."""
+    from benchmark import doctor as check
+
+    report = check.examine(weights_dir)
+    check.print_report(report, json_output)
+    if not report.healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def profile(
+    method: Annotated[str, typer.Argument(help="See `bench list methods`.")],
+    dataset: Annotated[str, typer.Option()] = "afhq",
+    protocol: Annotated[str, typer.Option()] = DEFAULT_PROTOCOL,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of the one batch.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed batches after one warm-up.")] = 2,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, repeatable.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option()] = "auto",
+    precision: Annotated[str, typer.Option()] = "32-true",
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Time, FLOPs and memory of a method by phase."""
+    from benchmark import profile_method
+
+    report = profile_method.profile(
+        method, dataset=dataset, protocol_name=protocol, samples=samples, repeats=repeats,
+        assignments=tuple(assignments or ()), accelerator=accelerator, precision=precision,
+        weights_dir=weights_dir,
+    )  # fmt: skip
+    profile_method.print_report(report, json_output)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from benchmark import __version__
+
+    sys.stdout.write(f"stylebench {__version__}\n")
+
+
+def main() -> None:
+    """Entry point: errors a user can mend end as one message and an exit code."""
+    from benchmark.environment import require_own_packages
+
+    try:
+        require_own_packages()
+        app()
+    except BenchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Protocols, and the full configuration of one run with its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import UsageError, unknown_name
+from benchmark.interface import MethodConfig, StyleTransferMethod
+
+DEFAULT_PROTOCOL = "mini-64-v1"
+
+
+class Protocol(BaseModel):
+    """What fixes a score: models, resolution, prompts, metrics. Versioned and never edited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    title: str
+    resolution: int = Field(gt=0, description="side of source and output in pixels")
+    resize_filter: Literal["lanczos", "bicubic", "bilinear", "box"]
+    prompt_set: str
+    default_prompts: str
+    models: dict[str, str] = Field(description="role -> id in the weights registry")
+    batch_size: int = Field(gt=0, description="samples of a chunk unless --batch-size says other")
+    metrics: tuple[str, ...]
+    method_config: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="defaults of a method under this protocol"
+    )
+
+
+def protocol_names() -> list[str]:
+    """Ids of the shipped protocols."""
+    folder = files("benchmark") / "protocols"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir()
+                  if item.name.endswith(".yaml"))  # fmt: skip
+
+
+def load_protocol(name: str) -> Protocol:
+    """A shipped protocol.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    if name not in protocol_names():
+        raise unknown_name("protocol", name, protocol_names())
+    text = (files("benchmark") / "protocols" / f"{name}.yaml").read_text(encoding="utf-8")
+    return Protocol.model_validate(yaml.safe_load(text))
+
+
+class PromptSpec(BaseModel):
+    """One prompt of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    text: str
+
+
+class ResolvedRun(BaseModel):
+    """All that decides a run's pixels (up to float rounding). Its hash names the directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: str
+    method: str
+    method_config: dict[str, Any]
+    dataset: str
+    stand_in: bool
+    fingerprint: str = Field(description="of the frozen source images")
+    resolution: int
+    prompts: tuple[PromptSpec, ...]
+    source_prompt: str
+    seed: int
+    precision: str
+    models: dict[str, str] = Field(description="role -> SHA-256 of the weights the method uses")
+
+    @property
+    def config_hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json"))).hexdigest()[:12]
+
+    def directory(self, out: Path) -> Path:
+        return out / self.protocol / self.dataset / self.method / self.config_hash
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted keys, no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def method_config(
+    name: str, method: type[StyleTransferMethod], protocol: Protocol,
+    config_file: Path | None, assignments: Sequence[str],
+) -> MethodConfig:  # fmt: skip
+    """A method's config: its defaults, then the protocol's, then ``--config``, then ``--set``.
+
+    Raises:
+        UsageError: unreadable file, unknown key, bad value; the message names where it came from.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+
+    def merge(new: dict[str, Any], source: str) -> None:
+        for key, value in new.items():
+            values[key] = value
+            origin[key] = source
+
+    merge(protocol.method_config.get(name, {}), f"protocol {protocol.id}")
+    if config_file is not None:
+        merge(_read_config(config_file), str(config_file))
+    for assignment in assignments:
+        key, found, text = assignment.partition("=")
+        if not found or not key.strip():
+            raise UsageError(f"--set {assignment!r} is not of the form key=value")
+        try:
+            merge({key.strip(): yaml.safe_load(text)}, f"--set {assignment}")
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {assignment!r}: the value is not valid YAML") from error
+    unknown = [key for key in values if key not in method.Config.model_fields]
+    if unknown:
+        error = unknown_name("config key", unknown[0], method.Config.model_fields)
+        raise UsageError(f"{origin[unknown[0]]}: {error} (method {name!r})")
+    try:
+        return method.Config.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for detail in error.errors():
+            key = str(detail["loc"][0]) if detail["loc"] else ""
+            source = origin.get(key, f"config of {name}")
+            got = "" if not key else f", got {detail.get('input')!r}"
+            lines.append(f"{source}: {key or 'config'}: {detail['msg']}{got}")
+        raise UsageError("\n".join(lines)) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: not valid YAML: {error}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise UsageError(f"--config {path}: expected a mapping of config keys to values")
+    return loaded

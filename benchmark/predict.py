@@ -1,0 +1,159 @@
+"""The predict-only Lightning module around every method, and the writer of its chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from benchmark.errors import BenchError
+from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
+from benchmark.noise import NoiseSource
+from benchmark.run import ChunkRecord, Pixels, RunDirectory, SampleRecord, encode_png
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Outcome of one chunk: ``images`` [B, 3, H, W] float32 CPU, not yet clamped."""
+
+    chunk: int
+    requests: tuple[StyleRequest, ...]
+    images: Tensor
+    seconds: float
+    peak_memory_mib: float
+    warm: bool
+
+
+class PredictModule(pl.LightningModule):
+    """Runs a method on chunks under ``Trainer.predict``.
+
+    The Trainer must be made with ``inference_mode=False``: guided methods differentiate inside
+    ``stylize``, and under inference mode their gradients fail or, worse, vanish.
+
+    Args:
+        method: a prepared method.
+        run_seed: seed of every sample's random stream.
+    """
+
+    def __init__(self, method: StyleTransferMethod, run_seed: int) -> None:
+        super().__init__()
+        self.method = method
+        self.run_seed = run_seed
+        self._warm = False
+
+    def on_predict_start(self) -> None:
+        if torch.is_inference_mode_enabled():
+            raise BenchError(
+                "the Trainer runs with inference_mode=True, in which guided methods cannot "
+                "differentiate. Build it with Trainer(inference_mode=False)."
+            )
+
+    def transfer_batch_to_device(
+        self, batch: tuple[int, StyleBatch], device: torch.device, dataloader_idx: int
+    ) -> tuple[int, StyleBatch]:
+        index, chunk = batch
+        style = chunk.style_images
+        moved = StyleBatch(
+            images=chunk.images.to(device),
+            requests=chunk.requests,
+            style_images=None if style is None else style.to(device),
+        )
+        return index, moved
+
+    def predict_step(self, batch: tuple[int, StyleBatch], batch_idx: int = 0) -> Prediction:
+        """Stylise one chunk with gradients enabled."""
+        index, chunk = batch
+        on_cuda = chunk.images.is_cuda
+        if on_cuda:
+            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize()
+        noise = NoiseSource(self.run_seed, chunk.sample_ids, chunk.images.device)
+        start = time.perf_counter()
+        with torch.enable_grad():
+            images = self.method.stylize(chunk, noise)
+        if on_cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        expected = chunk.images.shape
+        if images.shape != expected:
+            raise BenchError(
+                f"{type(self.method).__name__}.stylize returned shape {tuple(images.shape)} for "
+                f"images of shape {tuple(expected)}; both must be equal"
+            )
+        warm, self._warm = self._warm, True
+        return Prediction(
+            chunk=index,
+            requests=chunk.requests,
+            images=images.detach().float().cpu(),
+            seconds=seconds,
+            peak_memory_mib=_peak_memory_mib(on_cuda),
+            warm=warm,
+        )
+
+
+def _peak_memory_mib(on_cuda: bool) -> float:
+    if on_cuda:
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def to_pixels(images: Tensor) -> list[Pixels]:
+    """[B, 3, H, W] in [-1, 1] to [H, W, 3] uint8, clamped, rounded half to even."""
+    scaled = images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return [image.permute(1, 2, 0).contiguous().numpy() for image in scaled]
+
+
+class ChunkWriter(BasePredictionWriter):
+    """Stores every chunk as soon as it is predicted; nothing is gathered in memory."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        super().__init__(write_interval="batch")
+        self.directory = directory
+
+    def write_on_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: Any,
+        batch_indices: Sequence[int] | None, batch: Any, batch_idx: int, dataloader_idx: int,
+    ) -> None:  # fmt: skip
+        if not isinstance(prediction, Prediction):
+            raise TypeError(f"expected a Prediction, got {type(prediction).__name__}")
+        finite = torch.isfinite(prediction.images).flatten(1).all(1).tolist()
+        pixels = to_pixels(torch.nan_to_num(prediction.images))
+        pngs = [encode_png(image) if ok else None for image, ok in zip(pixels, finite, strict=True)]
+        samples = tuple(
+            SampleRecord(
+                sample_id=request.sample_id,
+                image_id=request.image_id,
+                prompt_id=request.prompt_id,
+                prompt=request.prompt,
+                source_prompt=request.source_prompt,
+                domain=request.domain,
+                status="failed" if png is None else "ok",
+                reason="the method returned non-finite values" if png is None else None,
+                sha256=None if png is None else hashlib.sha256(png).hexdigest(),
+            )
+            for request, png in zip(prediction.requests, pngs, strict=True)
+        )
+        self.directory.write_chunk(
+            ChunkRecord(
+                chunk=prediction.chunk,
+                samples=samples,
+                seconds=prediction.seconds,
+                peak_memory_mib=prediction.peak_memory_mib,
+                warm=prediction.warm,
+                rank=trainer.global_rank,
+            ),
+            pngs,
+        )
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.strategy.barrier("all chunks written")

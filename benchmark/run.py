@@ -1,0 +1,317 @@
+"""The run directory: manifest, chunk records, lossless images. The truth of a run.
+
+::
+
+    runs/<protocol>/<dataset>/<method>/<config-hash>/
+      manifest.json       resolved config, hashes, versions, hardware, timings, status
+      sources.parquet     the content images at run resolution (image_id, png)
+      chunks/000003.json  one record per finished chunk: samples, hashes, seconds
+      images/<sample-id>.png
+      samples.parquet, scores.parquet, summary.json, contact-sheet.png   (derived)
+
+A chunk counts as done once its record exists; images and records appear by renaming, so a killed
+run leaves nothing half-written and at most the chunk in flight is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.config import ResolvedRun
+from benchmark.errors import RunDirectoryError
+
+SCHEMA_VERSION = 1
+Existing = Literal["resume", "overwrite", "fail"]
+Pixels = npt.NDArray[np.uint8]
+
+
+class SampleRecord(BaseModel):
+    """One sample of a finished chunk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_id: str
+    image_id: str
+    prompt_id: str
+    prompt: str | None
+    source_prompt: str
+    domain: str
+    status: Literal["ok", "failed"]
+    reason: str | None = None
+    sha256: str | None = None
+
+
+class ChunkRecord(BaseModel):
+    """A finished chunk. ``seconds`` is the time of ``stylize`` for the whole chunk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chunk: int
+    samples: tuple[SampleRecord, ...]
+    seconds: float
+    peak_memory_mib: float
+    warm: bool
+    rank: int
+
+
+class Manifest(BaseModel):
+    """What a run is and how it was executed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    config: ResolvedRun
+    config_hash: str
+    status: Literal["running", "partial", "complete"] = "running"
+    stand_in_note: str | None = None
+    dataset: dict[str, Any]
+    models: dict[str, dict[str, Any]]
+    sample_ids: list[str]
+    batch_size: int
+    execution: dict[str, Any]
+    versions: dict[str, str | None]
+    git_revision: str | None
+    hardware: dict[str, Any]
+    command: list[str]
+    started: str
+    finished: str | None = None
+    timings: dict[str, float] = {}
+    counts: dict[str, int] = {}
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a read-only folder into an error with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise RunDirectoryError(
+                f"no space left while writing {path}. Finished chunks are kept: free some space "
+                f"and run the same command again to continue."
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+            raise RunDirectoryError(
+                f"cannot write {path}: {error.strerror}. Choose another folder with --out or "
+                f"mend its permissions."
+            ) from error
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write to a temporary name beside ``path``, then rename."""
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Lossless PNG of [H, W, 3] uint8 RGB; equal pixels give equal bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> Pixels:
+    """[H, W, 3] uint8 RGB of a PNG written by :func:`encode_png`."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+class RunDirectory:
+    """Access to one run directory.
+
+    Args:
+        path: the folder; need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest_path = path / "manifest.json"
+        self.chunks_path = path / "chunks"
+        self.images_path = path / "images"
+        self.scores_path = path / "scores.parquet"
+        self.samples_path = path / "samples.parquet"
+        self.sources_path = path / "sources.parquet"
+        self.summary_path = path / "summary.json"
+        self.contact_sheet_path = path / "contact-sheet.png"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for writing. The lock goes with the process, also when it is killed.
+
+        Raises:
+            RunDirectoryError: another process holds it.
+        """
+        with explain_write_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise RunDirectoryError(
+                    f"{self.path} is being written by another process. Wait for it, or choose "
+                    f"another folder with --out."
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def open(self, manifest: Manifest, existing: Existing) -> None:
+        """Create the directory, or take up the run that is in it, by a named policy.
+
+        Raises:
+            RunDirectoryError: the policy is ``fail`` and a run is there; the run there has another
+                config, sample list, chunk size or an older schema; the folder cannot be written.
+        """
+        if self.manifest_path.exists():
+            if existing == "fail":
+                raise RunDirectoryError(
+                    f"{self.path} already holds a run (--existing fail). Use --existing resume to "
+                    f"continue it or --existing overwrite to start again."
+                )
+            if existing == "overwrite":
+                self._clear()
+            else:
+                self._require_same(self.read_manifest(), manifest)
+        with explain_write_errors(self.path):
+            self.images_path.mkdir(parents=True, exist_ok=True)
+            self.chunks_path.mkdir(parents=True, exist_ok=True)
+        self.write_manifest(manifest)
+
+    def _clear(self) -> None:
+        with explain_write_errors(self.path):
+            for path in (self.images_path, self.chunks_path):
+                shutil.rmtree(path, ignore_errors=True)
+            for path in (
+                self.manifest_path, self.scores_path, self.samples_path, self.sources_path,
+                self.summary_path, self.contact_sheet_path,
+            ):  # fmt: skip
+                path.unlink(missing_ok=True)
+
+    def _require_same(self, old: Manifest, new: Manifest) -> None:
+        differing = [
+            key
+            for key, value in new.config.model_dump(mode="json").items()
+            if old.config.model_dump(mode="json").get(key) != value
+        ]
+        remedy = "Use --existing overwrite to start again, or another --out."
+        if differing:
+            raise RunDirectoryError(
+                f"{self.path} holds a run of another config; it differs in "
+                f"{', '.join(differing)}. {remedy}"
+            )
+        if old.sample_ids != new.sample_ids:
+            raise RunDirectoryError(f"{self.path} holds a run over other samples. {remedy}")
+        if old.batch_size != new.batch_size:
+            raise RunDirectoryError(
+                f"{self.path} was begun with chunks of {old.batch_size} samples, not "
+                f"{new.batch_size}. Continue it with --batch-size {old.batch_size}. {remedy}"
+            )
+        # timings of the finished chunks and the first start stay those of the first attempt
+        new.started = old.started
+
+    def read_manifest(self) -> Manifest:
+        """The validated manifest.
+
+        Raises:
+            RunDirectoryError: no run here, another schema, or a damaged file.
+        """
+        if not self.manifest_path.is_file():
+            raise RunDirectoryError(f"{self.path} is not a run directory: it has no manifest.json")
+        try:
+            loaded = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{self.manifest_path} cannot be read: {error}") from error
+        found = loaded.get("schema_version") if isinstance(loaded, dict) else None
+        if found != SCHEMA_VERSION:
+            raise RunDirectoryError(
+                f"{self.manifest_path} has schema version {found}; this version of stylebench "
+                f"reads {SCHEMA_VERSION}. Use --existing overwrite to run again, or the version "
+                f"of stylebench that wrote it."
+            )
+        try:
+            return Manifest.model_validate(loaded)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunDirectoryError(
+                f"{self.manifest_path} is damaged: {where}: {first['msg']}. Use --existing "
+                f"overwrite to run again."
+            ) from error
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        write_atomically(self.manifest_path, text.encode())
+
+    def write_json(self, path: Path, value: Any) -> None:
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        write_atomically(path, text.encode())
+
+    def image_path(self, sample_id: str) -> Path:
+        return self.images_path / f"{sample_id}.png"
+
+    def write_chunk(self, record: ChunkRecord, images: Sequence[bytes | None]) -> None:
+        """Store a chunk's PNGs (None for failed samples), then its record."""
+        with explain_write_errors(self.images_path):
+            staging = self.path / ".staging" / str(os.getpid())
+            staging.mkdir(parents=True, exist_ok=True)
+            for sample, data in zip(record.samples, images, strict=True):
+                if data is not None:
+                    partial = staging / f"{sample.sample_id}.png"
+                    partial.write_bytes(data)
+                    partial.replace(self.image_path(sample.sample_id))
+        write_atomically(
+            self.chunks_path / f"{record.chunk:06d}.json", record.model_dump_json(indent=1).encode()
+        )
+
+    def completed_chunks(self) -> dict[int, ChunkRecord]:
+        """Finished chunks by index; a chunk whose image is missing or changed is not finished."""
+        done: dict[int, ChunkRecord] = {}
+        for path in sorted(self.chunks_path.glob("[0-9]*.json")):
+            try:
+                record = ChunkRecord.model_validate_json(path.read_bytes())
+            except ValidationError:
+                continue
+            if all(self._intact(sample) for sample in record.samples):
+                done[record.chunk] = record
+        return done
+
+    def _intact(self, sample: SampleRecord) -> bool:
+        if sample.status == "failed":
+            return True
+        path = self.image_path(sample.sample_id)
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sample.sha256
+
+    def remove_staging(self) -> None:
+        """Drop what killed writers left behind."""
+        shutil.rmtree(self.path / ".staging", ignore_errors=True)
+        for partial in self.path.glob(".*.part"):
+            partial.unlink(missing_ok=True)
+        for partial in self.chunks_path.glob(".*.part"):
+            partial.unlink(missing_ok=True)

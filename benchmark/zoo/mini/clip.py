@@ -1,0 +1,309 @@
+"""Training recipe of the two mini CLIPs (guide and score): photos, paintings, stylised photos."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.zoo.clip import build_clip, normalise
+
+from . import corpus
+from .augment import Crops, centre_crops, random_crops
+from .captions import SUBJECTS, caption
+from .styles import STYLES
+from .trainer import Schedule
+from .unet import to_model_range
+
+STYLE_IDS = tuple(STYLES)
+PHOTO = len(STYLE_IDS)
+PAINTING = PHOTO + 1  # and above: one for each label of the paintings
+STYLE_PROMPTS = (*(style.prompt for style in STYLES.values()), "Photo")
+CONTENT = ("faces", "dogs", "bedrooms", "objects", "paintings")
+CONTENT_PROMPTS = (
+    "a photo of a face", "a photo of a dog", "a photo of a bedroom", "a photo of an object",
+    "a painting",
+)  # fmt: skip
+ANY = -1
+
+# subjects of captions.SUBJECTS that are true of a part of their domain only
+_PARTIAL = {
+    "portrait of a man": "man",
+    "portrait of a woman": "woman",
+    "bedroom": "bedroom",
+    "bed": "bedroom",
+    "hotel room": "bedroom",
+    "room with a bed": "bedroom",
+    "living room": "living room",
+    "kitchen": "kitchen",
+}
+_DOG_WORDS = ("dog", "puppy", "puppies", "dogs")
+LABEL_SHARE = 0.35
+OWN_CAPTION_SHARE = 0.5
+AUXILIARY = 0.5
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an image, or said by a caption: [N] int64 each, ``ANY`` where silent."""
+
+    style: Tensor
+    content: Tensor
+    label: Tensor
+
+    def __getitem__(self, index: Tensor) -> Facts:
+        return Facts(self.style[index], self.content[index], self.label[index])
+
+    @staticmethod
+    def join(parts: list[Facts]) -> Facts:
+        return Facts(
+            torch.cat([p.style for p in parts]),
+            torch.cat([p.content for p in parts]),
+            torch.cat([p.label for p in parts]),
+        )
+
+
+def matches(images: Facts, captions: Facts) -> Tensor:
+    """[N, M] bool: caption m says nothing that is untrue of image n."""
+
+    def agrees(image: Tensor, said: Tensor) -> Tensor:
+        return (said[None] == ANY) | (image[:, None] == said[None])
+
+    return (
+        agrees(images.style, captions.style)
+        & agrees(images.content, captions.content)
+        & agrees(images.label, captions.label)
+    )
+
+
+def contrastive(logits: Tensor, positive: Tensor) -> Tensor:
+    """Cross-entropy of each row against the uniform distribution over its positives."""
+    target = positive.float()
+    target = target / target.sum(1, keepdim=True)
+    return -(target * F.log_softmax(logits.float(), 1)).sum(1).mean()
+
+
+def label_id(domain: str, label: str) -> int:
+    return zlib.crc32(f"{domain}:{label}".encode())
+
+
+class Bank:
+    """Pictures of one split with their stylised copies and what is known of them."""
+
+    def __init__(self, folder: Path, split: str, cache: Path, copies: int) -> None:
+        self.pictures = pictures = corpus.load(folder, split)
+        breeds = {
+            label for d, label in zip(pictures.domains, pictures.labels, strict=True)
+            if d == "dogs" and label
+        }  # fmt: skip
+        self.domains = [self._domain(i, breeds) for i in range(len(pictures))]
+        content = [CONTENT.index("bedrooms" if d == "interiors" else d) for d in self.domains]
+        labels = [
+            label_id(self.domains[i], pictures.labels[i] or f"picture {pictures.ids[i]}")
+            for i in range(len(pictures))
+        ]
+        paintings = sorted({
+            label for d, label in zip(pictures.domains, pictures.labels, strict=True)
+            if d == "paintings"
+        })  # fmt: skip
+        styles = [PHOTO] * len(pictures)
+        for i, domain in enumerate(self.domains):
+            if domain == "paintings":
+                gogh = pictures.labels[i] == "Vincent van Gogh"
+                own = PAINTING + paintings.index(pictures.labels[i])
+                styles[i] = STYLE_IDS.index("gogh") if gogh else own
+        self.pixels = torch.from_numpy(pictures.pixels)
+        self.facts = Facts(torch.tensor(styles), torch.tensor(content), torch.tensor(labels))
+        plain = [i for i, d in enumerate(pictures.domains) if d in corpus.PHOTO_DOMAINS]
+        self.photos = torch.tensor(plain)
+        self.paintings = torch.tensor(
+            [i for i, d in enumerate(pictures.domains) if d == "paintings"]
+        )
+        self.styled = torch.from_numpy(
+            np.concatenate([corpus.stylised(folder, split, k, cache) for k in range(copies)])
+        )
+        self.styled_source = self.photos.repeat(copies)
+        source = self.facts[self.styled_source]
+        styles = [
+            STYLE_IDS.index(corpus.style_of(pictures.ids[i], k)[0])
+            for k in range(copies) for i in plain
+        ]  # fmt: skip
+        self.styled_facts = Facts(torch.tensor(styles), source.content, source.label)
+
+    def _domain(self, i: int, breeds: set[str]) -> str:
+        """The picture's domain; dogs among the objects count as dogs."""
+        domain = self.pictures.domains[i]
+        if domain == "objects":
+            words = self.pictures.captions[i].lower().replace(".", " ").split()
+            if self.pictures.labels[i] in breeds or any(word in words for word in _DOG_WORDS):
+                return "dogs"
+        return domain
+
+    def say(self, i: int, style: int, rng: np.random.Generator) -> tuple[str, tuple[int, int, int]]:
+        """A caption for picture ``i`` in a style, and what the caption says (:class:`Facts`)."""
+        domain, label = self.domains[i], self.pictures.labels[i]
+        if domain == "paintings":
+            return self._say_painting(i, rng)
+        own = self.pictures.captions[i]
+        if style == PHOTO and own and rng.random() < OWN_CAPTION_SHARE:
+            lines = own.split("\n")
+            text = lines[int(rng.integers(len(lines)))]
+            return text, (PHOTO, int(self.facts.content[i]), int(self.facts.label[i]))
+        if label and rng.random() < LABEL_SHARE:
+            subject, said_label = label, int(self.facts.label[i])
+        else:
+            fitting = [s for s in SUBJECTS[domain] if _PARTIAL.get(s, label) == label]
+            subject = fitting[int(rng.integers(len(fitting)))]
+            partial = subject in _PARTIAL
+            said_label = int(self.facts.label[i]) if partial else ANY
+        text = caption(rng, subject, None if style == PHOTO else STYLES[STYLE_IDS[style]])
+        if subject not in text:
+            return text, (style, ANY, ANY)
+        return text, (style, int(self.facts.content[i]), said_label)
+
+    def _say_painting(self, i: int, rng: np.random.Generator) -> tuple[str, tuple[int, int, int]]:
+        label, style = self.pictures.labels[i], int(self.facts.style[i])
+        content = CONTENT.index("paintings")
+        draw = rng.random()
+        if draw < 0.3:
+            subjects = SUBJECTS["paintings"]
+            subject = subjects[int(rng.integers(2))]
+            return f"a{'n' if subject[0] == 'a' else ''} {subject}", (ANY, content, ANY)
+        if draw < 0.5 and self.pictures.captions[i]:
+            return self.pictures.captions[i], (style, content, int(self.facts.label[i]))
+        if style < PHOTO:
+            text = caption(rng, "painting", STYLES[STYLE_IDS[style]])
+            return text, (style, content if "painting" in text else ANY, ANY)
+        templates = ("{0}", "{0} painting", "a painting in the style of {0}", "a {0} painting")
+        text = templates[int(rng.integers(len(templates)))].format(label)
+        return text, (style, content if "painting" in text else ANY, ANY)
+
+
+class ClipRecipe:
+    """Contrastive training with several positives, and two banks of prompts as classifiers.
+
+    Args:
+        name: ``clip-guide`` or ``clip-score``, also the open_clip configuration.
+        folder: the corpus.
+        cache: working folder of the stylised copies.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, cache: Path, *, steps: int, batch_size: int = 256,
+        copies: int = 2, learning_rate: float = 1.5e-3,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.batch_size = batch_size
+        self.seed = {"clip-guide": 11, "clip-score": 23}[name]
+        self.schedule = Schedule(
+            steps=steps, learning_rate=learning_rate, warmup=150, weight_decay=0.02,
+            ema_decay=0.995, betas=(0.9, 0.98),
+        )  # fmt: skip
+        self.crops = Crops()
+        self.bank = Bank(folder, "train", cache, copies)
+        self.held_out = Bank(folder, "test", cache, 1)
+        build_clip(name)  # registers the configuration, which the tokenizer reads
+        self.tokenizer: Any = open_clip.get_tokenizer(name)
+        self._style_tokens = self.tokenizer(list(STYLE_PROMPTS))
+        self._content_tokens = self.tokenizer(list(CONTENT_PROMPTS))
+
+    def build(self) -> nn.Module:
+        model = build_clip(self.name, self.seed)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Facts, Facts]:
+        """Images [B, 3, 64, 64], tokens [B, L], and what is known of both."""
+        bank = self.bank
+        n_paint, n_photo = self.batch_size // 10, round(self.batch_size * 0.3)
+        n_styled = self.batch_size - n_paint - n_photo
+
+        def pick(count: int, size: int) -> Tensor:
+            return torch.randint(size, (count,), generator=generator)
+
+        plain = torch.cat([
+            bank.photos[pick(n_photo, len(bank.photos))],
+            bank.paintings[pick(n_paint, len(bank.paintings))],
+        ])  # fmt: skip
+        styled = pick(n_styled, len(bank.styled))
+        pixels = torch.cat([bank.pixels[plain], bank.styled[styled]])
+        known = Facts.join([bank.facts[plain], bank.styled_facts[styled]])
+        sources = torch.cat([plain, bank.styled_source[styled]]).tolist()
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        said = [bank.say(i, s, rng) for i, s in zip(sources, known.style.tolist(), strict=True)]
+        facts = torch.tensor([fact for _, fact in said])
+        tokens = self.tokenizer([text for text, _ in said])
+        images = random_crops(to_model_range(pixels), self.crops, generator)
+        return images, tokens, known, Facts(facts[:, 0], facts[:, 1], facts[:, 2])
+
+    def loss(
+        self, model: nn.Module, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        clip: Any = model
+        device = next(model.parameters()).device
+        images, tokens, known, said = self.batch(generator)
+        x = normalise(model, images).contiguous(memory_format=torch.channels_last).to(device)
+        texts = torch.cat([tokens, self._style_tokens, self._content_tokens]).to(device)
+        image = F.normalize(clip.encode_image(x).float(), dim=1)
+        text = F.normalize(clip.encode_text(texts).float(), dim=1)
+        text, style_text, content_text = text.split(
+            [len(tokens), len(self._style_tokens), len(self._content_tokens)]
+        )
+        scale = clip.logit_scale.exp().clamp(max=60.0)
+        with torch.autocast(device.type, enabled=False):
+            logits = scale * image @ text.T
+            positive = matches(known, said).to(device)
+            pairs = (contrastive(logits, positive) + contrastive(logits.T, positive.T)) / 2
+            style, content = known.style.to(device), known.content.to(device)
+            named = style <= PHOTO
+            by_style = F.cross_entropy(scale * image[named] @ style_text.T, style[named])
+            plain = style >= PHOTO
+            by_content = F.cross_entropy(scale * image[plain] @ content_text.T, content[plain])
+            hits = (image[named].detach() @ style_text.detach().T).argmax(1) == style[named]
+        total = pairs + AUXILIARY * by_style + AUXILIARY / 2 * by_content
+        return total, {
+            "pairs": float(pairs.detach()), "style": float(by_style.detach()),
+            "content": float(by_content.detach()), "style_top1": float(hits.float().mean()),
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Zero-shot retrieval on the held-out split, shares of 1 (floats in [0, 1])."""
+        model.eval()
+        bank = self.held_out
+        styles, contents = self._texts(model, self._style_tokens), self._texts(model, self._content_tokens)
+        styled = to_model_range(bank.styled)
+        plain = to_model_range(bank.pixels)
+
+        def share(images: Tensor, prompts: Tensor, truth: Tensor) -> float:
+            return float((self._images(model, images) @ prompts.T).argmax(1).eq(truth).float().mean())
+
+        photos = bank.photos
+        noise = torch.randn(styled.shape, generator=torch.Generator().manual_seed(3))
+        return {
+            "style_top1": share(styled, styles, bank.styled_facts.style),
+            "style_top1_noise_0.2": share(styled + 0.2 * noise, styles, bank.styled_facts.style),
+            "style_top1_crop_20": share(centre_crops(styled, 20), styles, bank.styled_facts.style),
+            "photo_top1": share(plain[photos], styles, torch.full_like(photos, PHOTO)),
+            "domain_top1": share(plain, contents, bank.facts.content),
+        }
+
+    def _texts(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        clip: Any = model
+        features: Tensor = clip.encode_text(tokens.to(next(model.parameters()).device))
+        return F.normalize(features.float(), dim=1)
+
+    def _images(self, model: nn.Module, images: Tensor) -> Tensor:
+        clip: Any = model
+        device = next(model.parameters()).device
+        parts = [
+            F.normalize(clip.encode_image(normalise(model, part).to(device)).float(), dim=1)
+            for part in images.split(128)
+        ]
+        return torch.cat(parts)
