@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +20,10 @@ from benchmark.environment import (
 )  # fmt: skip
 from benchmark.errors import BenchError, UsageError
 from benchmark.interface import Guidance, StyleTransferMethod
-from benchmark.run import Existing, Manifest, RunDirectory
+from benchmark.run import (
+    Existing, Manifest, RunDirectory, explain_write_errors, merge_samples,
+)  # fmt: skip
+from benchmark.zoo import ModelZoo
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +96,11 @@ class _Plan:
     options: RunOptions
     protocol: Protocol
     method: StyleTransferMethod
-    zoo: Any
+    zoo: ModelZoo
     dataset: Any
+    source: Any
     frozen: Any
-    prompts: tuple[PromptSpec, ...]
+    prompts: list[Any]
     resolved: ResolvedRun
     batch_size: int
 
@@ -113,11 +115,11 @@ def run(options: RunOptions) -> RunResult | None:
         BenchError: with a remedy; nothing finished is lost.
     """
     _quiet_libraries()
-    plan = _resolve(options)
+    plan = resolve(options)
     directory = RunDirectory(plan.resolved.directory(options.out))
     module = plan.dataset.data_module(
-        plan.frozen, [(p.id, p.text) for p in plan.prompts],
-        source_prompt=plan.resolved.source_prompt, batch_size=plan.batch_size,
+        plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt,
+        batch_size=plan.batch_size,
     )  # fmt: skip
     if not is_rank_zero():
         _predict(plan, directory, module)
@@ -126,12 +128,273 @@ def run(options: RunOptions) -> RunResult | None:
         manifest = _manifest(plan, module)
         directory.open(manifest, options.existing)
         directory.remove_staging()
-        _store_sources(directory, module)
+        directory.write_sources(
+            {image.image_id: image.pixels for image in plan.frozen.images}
+        )
         started = time.perf_counter()
         try:
             _predict(plan, directory, module)
-        except BaseException:
-            _mark(directory, manifest, "partial")
-            raise
+        except (KeyboardInterrupt, SystemExit) as stop:
+            done = directory.completed_chunks()
+            manifest.status = "partial"
+            directory.write_manifest(manifest)
+            raise Interrupted(
+                f"stopped with {len(done)} of {module.chunk_count} chunks finished in "
+                f"{directory.path}. Run the same command again to continue."
+            ) from stop
         manifest.timings["predict_wall_s"] = time.perf_counter() - started
-        return _finish(directory, manifest, plan.protocol, plan.zoo, plan.prompts)
+        return _finish(directory, manifest, plan.protocol, plan.zoo)
+
+
+def resolve(options: RunOptions) -> _Plan:
+    """From the command line to samples, models and the config hash. Nothing is written yet."""
+    protocol = load_protocol(options.protocol)
+    method_class = _method_class(options.method)
+    config = method_config(
+        options.method, method_class, protocol, options.config, options.assignments
+    )
+    if Guidance.TEXT not in method_class.guidance:
+        raise UsageError(
+            f"{options.method} is guided by a style image, not by a prompt; this protocol's "
+            f"prompt sets do not fit it"
+        )
+    dataset = registry.load(registry.DATASETS, options.dataset)
+    prompts = dataset.prompts(
+        protocol.prompt_set, options.prompts or protocol.default_prompts, options.prompt
+    )
+    if options.prompt is not None and options.prompts is not None:
+        raise UsageError("give either --prompts (ids of the set) or --prompt (your own), not both")
+    source_prompt = options.source_prompt or dataset.card.source_prompt
+    zoo = ModelZoo(protocol.models, options.weights_dir)
+    _check_prompts(zoo, [*(prompt.text for prompt in prompts), source_prompt])
+    source = dataset.source(options.images)
+    frozen = dataset.freeze(
+        source, size=protocol.resolution, resize_filter=protocol.resize_filter,
+        limit=options.limit, on_bad_image=options.on_bad_image,
+    )  # fmt: skip
+    method = method_class(config)
+    models = zoo.verified_hashes(method_class.card.roles)
+    resolved = ResolvedRun(
+        protocol=protocol.id,
+        method=options.method,
+        method_config=config.model_dump(mode="json"),
+        dataset=options.dataset,
+        stand_in=source.stand_in,
+        fingerprint=frozen.fingerprint,
+        resolution=protocol.resolution,
+        prompts=tuple(PromptSpec(id=prompt.id, text=prompt.text) for prompt in prompts),
+        source_prompt=source_prompt,
+        seed=options.seed,
+        precision=options.precision,
+        models={role: facts["sha256"] for role, facts in models.items()},
+    )
+    return _Plan(
+        options, protocol, method, zoo, dataset, source, frozen, prompts, resolved,
+        options.batch_size or protocol.batch_size,
+    )  # fmt: skip
+
+
+def _method_class(name: str) -> type[StyleTransferMethod]:
+    found = registry.load(registry.METHODS, name)
+    if not (isinstance(found, type) and issubclass(found, StyleTransferMethod)):
+        raise BenchError(f"the entry point of method {name!r} is not a StyleTransferMethod class")
+    return found
+
+
+def _check_prompts(zoo: ModelZoo, texts: list[str]) -> None:
+    """Refuse prompts that an encoder cannot read before anything is written or computed."""
+    for role in ("guide", "judge"):
+        if role in zoo.roles:
+            zoo.clip(role).encode_text(texts)
+
+
+def _manifest(plan: _Plan, module: Any) -> Manifest:
+    options = plan.options
+    roles = sorted({*plan.method.card.roles, *plan.protocol.models})
+    return Manifest(
+        config=plan.resolved,
+        config_hash=plan.resolved.config_hash,
+        stand_in_note=plan.dataset.card.stand_in_note if plan.source.stand_in else None,
+        dataset={
+            "card": plan.dataset.card.name,
+            "card_version": plan.dataset.card.version,
+            "domain": plan.dataset.card.domain,
+            "source": plan.source.describe(),
+            "images": len(plan.frozen.images),
+            "skipped": list(plan.frozen.skipped),
+        },
+        models=plan.zoo.verified_hashes(roles),
+        sample_ids=[request.sample_id for request in module.samples],
+        batch_size=plan.batch_size,
+        execution={
+            "accelerator": options.accelerator,
+            "devices": options.devices,
+            "strategy": options.strategy,
+            "num_nodes": options.num_nodes,
+        },
+        versions=package_versions(),
+        git_revision=git_revision(),
+        hardware=hardware(),
+        command=command_line(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
+    """Make the chunks that are missing, on every rank."""
+    import pytorch_lightning as pl
+
+    from benchmark.predict import ChunkWriter, PredictModule
+    from benchmark.progress import RunProgress
+
+    options = plan.options
+    done = directory.completed_chunks()
+    module.done = set(done)
+    if len(done) == module.chunk_count and is_rank_zero() and options.num_nodes == 1:
+        return
+    trainer = pl.Trainer(
+        accelerator=options.accelerator,
+        devices=_devices(options.devices),
+        num_nodes=options.num_nodes,
+        strategy=_strategy(options.strategy),
+        precision=options.precision,  # type: ignore[arg-type]
+        inference_mode=False,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[
+            ChunkWriter(directory),
+            RunProgress(
+                f"{options.method} / {options.dataset}",
+                len(module.samples),
+                sum(len(record.samples) for record in done.values()),
+            ),
+        ],
+    )
+    plan.zoo.to(trainer.strategy.root_device)
+    plan.method.prepare(plan.zoo)
+    trainer.predict(
+        PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
+    )
+
+
+def _devices(text: str) -> str | int | list[int]:
+    if text == "auto":
+        return text
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"--devices {text!r}: a count, ids like 0,2, or auto") from None
+    return numbers if "," in text else numbers[0]
+
+
+def _strategy(name: str) -> Any:
+    """Strategies that gather nothing wait long: ranks may finish hours apart."""
+    if name != "ddp":
+        return name
+    from pytorch_lightning.strategies import DDPStrategy
+
+    return DDPStrategy(timeout=timedelta(days=7))
+
+
+def score_run(
+    path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | None
+) -> RunResult:
+    """Score a run directory again from its stored images.
+
+    Raises:
+        RunDirectoryError: no run, an unfinished one, or another schema.
+    """
+    _quiet_libraries()
+    directory = RunDirectory(path)
+    manifest = directory.read_manifest()
+    protocol = load_protocol(manifest.config.protocol)
+    if metrics is not None:
+        protocol = protocol.model_copy(update={"metrics": tuple(metrics)})
+    with directory.lock():
+        return _finish(directory, manifest, protocol, ModelZoo(protocol.models, weights_dir))
+
+
+def _finish(
+    directory: RunDirectory, manifest: Manifest, protocol: Protocol, zoo: ModelZoo
+) -> RunResult:
+    """Merge the chunk records, score the stored images, write what derives from them."""
+    import pyarrow.parquet as pq
+
+    from benchmark.scoring import score_samples
+    from benchmark.summary import summarise
+
+    chunks = directory.completed_chunks()
+    samples = merge_samples(manifest.sample_ids, chunks)
+    directory.write_samples(samples)
+    missing = len(manifest.sample_ids) - len(samples)
+    started = time.perf_counter()
+    prompts = registry.load(registry.DATASETS, manifest.config.dataset).all_prompts(
+        protocol.prompt_set
+    )
+    texts = [*(p.text for p in prompts), *(p.text for p in manifest.config.prompts)]
+    texts.append(manifest.config.source_prompt)
+    table = score_samples(
+        samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts
+    )
+    with explain_write_errors(directory.path):
+        partial = directory.path / ".scores.part"
+        pq.write_table(table, partial)
+        partial.replace(directory.scores_path)
+    summary = summarise(table, samples)
+    directory.write_json(directory.summary_path, summary)
+    sheet = _contact_sheet(directory, manifest, samples)
+    manifest.timings["score_wall_s"] = time.perf_counter() - started
+    manifest.timings["stylize_s"] = sum(record.seconds for record in chunks.values())
+    manifest.counts = {
+        "ok": sum(sample.status == "ok" for sample in samples),
+        "failed": sum(sample.status == "failed" for sample in samples),
+    }
+    if missing:
+        manifest.counts["missing"] = missing
+    manifest.status = "partial" if missing else "complete"
+    manifest.finished = datetime.now(UTC).isoformat(timespec="seconds")
+    directory.write_manifest(manifest)
+    directory.remove_staging()
+    return RunResult(
+        directory=directory.path,
+        method=manifest.config.method,
+        dataset=manifest.config.dataset,
+        protocol=manifest.config.protocol,
+        config_hash=manifest.config_hash,
+        status=manifest.status,
+        summary=summary,
+        contact_sheet=sheet,
+        stand_in_note=manifest.stand_in_note,
+    )
+
+
+def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequence[Any]) -> Path:
+    """Source and one output per prompt, for the first images."""
+    draw = registry.load(registry.COMMANDS, "contact-sheet")
+    made = {sample.sample_id for sample in samples if sample.status == "ok"}
+    prompts = manifest.config.prompts
+    rows = []
+    for image_id in dict.fromkeys(sample.image_id for sample in samples):
+        ids = [f"{image_id}__{prompt.id}" for prompt in prompts]
+        outputs = [directory.load_image(name) if name in made else None for name in ids]
+        rows.append((directory.load_source(image_id), outputs))
+    sheet = draw(
+        rows,
+        [prompt.text for prompt in prompts],
+        title=f"{manifest.config.method} on {manifest.config.dataset} ({manifest.config.protocol})",
+        stand_in=manifest.config.stand_in,
+    )
+    with explain_write_errors(directory.contact_sheet_path):
+        sheet.save(directory.contact_sheet_path, format="PNG")
+    return directory.contact_sheet_path
+
+
+def _quiet_libraries() -> None:
+    """Lightning's banners and loader advice do not concern a predict-only run."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
+    warnings.filterwarnings("ignore", module=r"lightning_fabric.*")

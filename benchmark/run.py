@@ -21,19 +21,24 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.config import ResolvedRun
 from benchmark.errors import RunDirectoryError
+from benchmark.scoring import ScoredSample
 
 SCHEMA_VERSION = 1
 Existing = Literal["resume", "overwrite", "fail"]
@@ -308,6 +313,39 @@ class RunDirectory:
         path = self.image_path(sample.sample_id)
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sample.sha256
 
+    def write_sources(self, images: Mapping[str, Pixels]) -> None:
+        """Store the content images by id, in order."""
+        table = pa.Table.from_pydict(
+            {"image_id": list(images), "png": [encode_png(pixels) for pixels in images.values()]}
+        )
+        with explain_write_errors(self.sources_path):
+            partial = self.path / ".sources.part"
+            pq.write_table(table, partial)
+            partial.replace(self.sources_path)
+
+    def write_samples(self, samples: Sequence[ScoredSample]) -> None:
+        """Store the merged sample records."""
+        table = pa.Table.from_pylist([asdict(sample) for sample in samples])
+        with explain_write_errors(self.samples_path):
+            partial = self.path / ".samples.part"
+            pq.write_table(table, partial)
+            partial.replace(self.samples_path)
+
+    @cached_property
+    def _sources(self) -> dict[str, bytes]:
+        if not self.sources_path.is_file():
+            raise RunDirectoryError(f"{self.path} has no sources.parquet; run it again")
+        table = pq.read_table(self.sources_path)
+        return dict(zip(table["image_id"].to_pylist(), table["png"].to_pylist(), strict=True))
+
+    def load_source(self, image_id: str) -> Pixels:
+        """A content image, [H, W, 3] uint8."""
+        return decode_png(self._sources[image_id])
+
+    def load_image(self, sample_id: str) -> Pixels:
+        """An output, [H, W, 3] uint8."""
+        return decode_png(self.image_path(sample_id).read_bytes())
+
     def remove_staging(self) -> None:
         """Drop what killed writers left behind."""
         shutil.rmtree(self.path / ".staging", ignore_errors=True)
@@ -315,3 +353,25 @@ class RunDirectory:
             partial.unlink(missing_ok=True)
         for partial in self.chunks_path.glob(".*.part"):
             partial.unlink(missing_ok=True)
+
+
+def merge_samples(
+    sample_ids: Sequence[str], chunks: Mapping[int, ChunkRecord]
+) -> list[ScoredSample]:
+    """Samples of all finished chunks, in the run's order; each chunk's time is shared evenly."""
+    found: dict[str, ScoredSample] = {}
+    for record in chunks.values():
+        for sample in record.samples:
+            found[sample.sample_id] = ScoredSample(
+                sample_id=sample.sample_id,
+                image_id=sample.image_id,
+                prompt_id=sample.prompt_id,
+                prompt=sample.prompt,
+                source_prompt=sample.source_prompt,
+                domain=sample.domain,
+                status=sample.status,
+                reason=sample.reason,
+                seconds=record.seconds / len(record.samples),
+                peak_memory_mib=record.peak_memory_mib,
+            )
+    return [found[sample_id] for sample_id in sample_ids if sample_id in found]

@@ -1,0 +1,1 @@
+"""Scores of stylised images: one torchmetrics ``Metric`` for each file."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError
+
+from benchmark.zoo.loading import load_strictly
 
 CONFIGS = Path(__file__).parent / "mini" / "configs"
 
@@ -61,3 +62,84 @@ def tokenise(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
             )
     tokens: Tensor = tokenizer(list(prompts))
     return tokens
+
+
+class ClipEncoder(nn.Module):
+    """Frozen image and text encoder with one calling convention for every CLIP.
+
+    Args:
+        model: an open_clip model (``encode_image``, ``encode_text``, ``visual``).
+        tokenizer: its open_clip tokenizer.
+        name: how reports call it.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.model: Any = model.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+        size = self.model.visual.image_size
+        self.input_size: int = size if isinstance(size, int) else size[0]
+        self.context_length: int = tokenizer.context_length
+
+    @classmethod
+    def from_state_dict(
+        cls, state: Mapping[str, Tensor], architecture: str, name: str | None = None
+    ) -> ClipEncoder:
+        """Encoder with given weights.
+
+        Args:
+            state: open_clip state dict; half precision is widened to float32.
+            architecture: ``clip-guide``, ``clip-score``, or a name that open_clip knows.
+            name: what reports call it; the architecture's name if None.
+
+        Raises:
+            WeightsError: if names or shapes are not those of the architecture.
+        """
+        model = build_clip(architecture)
+        load_strictly(model, state, f"the CLIP architecture {architecture}")
+        return cls(model, open_clip.get_tokenizer(architecture), name or architecture)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed images; differentiable with respect to them.
+
+        Args:
+            images: [N, 3, input_size, input_size] float in [-1, 1].
+
+        Returns:
+            [N, D] float32, not of unit length.
+
+        Raises:
+            ValueError: if the images have another size (:meth:`resize` them).
+        """
+        expected = (3, self.input_size, self.input_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise ValueError(
+                f"{self.name} reads images of shape [N, {', '.join(map(str, expected))}], "
+                f"got {list(images.shape)}: resize them first"
+            )
+        features: Tensor = self.model.encode_image(normalise(self.model, images))
+        return features.float()
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed prompts.
+
+        Returns:
+            [N, D] float32, not of unit length.
+
+        Raises:
+            UsageError: if there is no prompt, or one is empty or longer than the context.
+        """
+        tokens = tokenise(self._tokenizer, prompts)
+        device = next(self.model.parameters()).device
+        features: Tensor = self.model.encode_text(tokens.to(device))
+        return features.float()
+
+    def resize(self, images: Tensor) -> Tensor:
+        """Images [N, 3, H, W] at ``input_size`` (bicubic, antialiased; unchanged if they fit)."""
+        size = (self.input_size, self.input_size)
+        if tuple(images.shape[2:]) == size:
+            return images
+        return F.interpolate(
+            images, size=size, mode="bicubic", align_corners=False, antialias=True
+        )

@@ -27,6 +27,8 @@ class Crops:
         damaged: share of pictures that get noise and blur.
         noise: largest standard deviation of the noise, on the [-1, 1] scale.
         gain: largest change of brightness and contrast.
+        grey: share of pictures that lose their colour.
+        tint: largest change of each channel's gain.
     """
 
     min_area: float = 0.03
@@ -36,6 +38,8 @@ class Crops:
     damaged: float = 0.5
     noise: float = 0.25
     gain: float = 0.1
+    grey: float = 0.0
+    tint: float = 0.0
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -92,22 +96,40 @@ def warp(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def random_crops(images: Tensor, crops: Crops, generator: torch.Generator) -> Tensor:
-    """Damaged, cropped, warped and flipped copies.
+def recolour(images: Tensor, crops: Crops, generator: torch.Generator) -> Tensor:
+    """Change contrast and brightness, fade some images to grey, tint the channels."""
+    count, channels = images.shape[:2]
+    if crops.grey:
+        grey = (torch.rand(count, generator=generator) < crops.grey)[:, None, None, None]
+        images = torch.where(grey, images.mean(1, keepdim=True), images)
+    contrast = (1 + _uniform(count, -crops.gain, crops.gain, generator))[:, None]
+    brightness = _uniform(count, -crops.gain, crops.gain, generator)[:, None]
+    if crops.tint:
+        tint = _uniform(count * channels, -crops.tint, crops.tint, generator)
+        tint = tint.view(count, channels)
+        # a gain about black, which is -1
+        contrast, brightness = contrast * (1 + tint), brightness + tint
+    return images * contrast[..., None, None] + brightness[..., None, None]
+
+
+def random_crops(
+    images: Tensor, crops: Crops, generator: torch.Generator, size: int | None = None
+) -> Tensor:
+    """Damaged, cropped, warped, flipped and recoloured copies.
 
     Args:
         images: [B, 3, S, S] float32 in [-1, 1], on the CPU.
+        size: side of the output; S if None.
 
     Returns:
-        [B, 3, S, S] float32, about [-1, 1].
+        [B, 3, size, size] float32, about [-1, 1].
     """
-    count, _, size, _ = images.shape
+    count = len(images)
     with torch.autocast("cpu", enabled=False):  # the recipes call this inside an autocast region
         images = damage(images, crops.damaged, crops.noise, generator)
-        images = warp(images, crop_matrices(count, crops, generator), size)
-    contrast = 1 + _uniform(count, -crops.gain, crops.gain, generator)
-    brightness = _uniform(count, -crops.gain, crops.gain, generator)
-    return images * contrast[:, None, None, None] + brightness[:, None, None, None]
+        matrices = crop_matrices(count, crops, generator)
+        images = warp(images, matrices, size or images.shape[-1])
+        return recolour(images, crops, generator)
 
 
 def centre_crops(images: Tensor, side: int) -> Tensor:

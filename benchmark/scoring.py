@@ -1,0 +1,233 @@
+"""Scores every sample of a run from its stored pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from benchmark import registry
+from benchmark.errors import BenchError, DataError, UsageError
+from benchmark.metrics.base import MetricBatch, SampleMetric, SampleScore
+
+if TYPE_CHECKING:
+    from benchmark.zoo import ModelZoo
+
+log = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+LoadPixels = Callable[[str], Pixels]
+
+SCORING_BATCH = 64
+SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("metric_version", pa.int32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ScoredSample:
+    """One sample of a run, as scoring and the summary see it.
+
+    Attributes:
+        sample_id: unique in the run.
+        image_id: samples with equal ids share one content image.
+        prompt_id: id of the prompt or style image.
+        prompt: target style in words; None where a style image took its place.
+        source_prompt: style of the source in words.
+        domain: what the image shows (``faces``, ...).
+        status: ``ok`` or ``failed``.
+        reason: why it failed, else None.
+        seconds: time of the method for this sample; None if it was not measured.
+        peak_memory_mib: greatest memory while it was made, in MiB; None if not measured.
+    """
+
+    sample_id: str
+    image_id: str
+    prompt_id: str
+    prompt: str | None
+    source_prompt: str
+    domain: str
+    status: str
+    reason: str | None
+    seconds: float | None
+    peak_memory_mib: float | None
+
+
+@dataclass(frozen=True)
+class _Pair:
+    sample: ScoredSample
+    output: Pixels
+    source: Pixels
+
+
+def score_samples(
+    samples: Sequence[ScoredSample],
+    load_source: LoadPixels,
+    load_output: LoadPixels,
+    zoo: ModelZoo,
+    metrics: Sequence[str] | None,
+    prompts: Sequence[str],
+    batch_size: int = SCORING_BATCH,
+) -> pa.Table:
+    """Score stored images.
+
+    Batches are cut from the samples ordered by id, so neither the order of ``samples`` nor the way
+    a run was executed moves a score. A failed sample and one whose image cannot be read get rows
+    without a value, never a zero.
+
+    Args:
+        samples: the run's samples, failed ones included.
+        load_source: image_id -> [H, W, 3] uint8.
+        load_output: sample_id -> [H, W, 3] uint8.
+        zoo: the scoring models.
+        metrics: names, or None for all that are registered.
+        prompts: the run's prompt set, for metrics that rank prompts; duplicates count once.
+        batch_size: images of a scoring batch; leave it alone for results that are to be compared.
+
+    Returns:
+        a table of ``SCHEMA``: one row for each sample and metric, samples in the order given.
+        ``status`` is ``ok``, ``no_face``, ``not_applicable`` or ``failed: <reason>``, and ``value``
+        is null unless it is ``ok``.
+
+    Raises:
+        UsageError: unknown metric (with the nearest names), one named twice, or none; sample ids
+            that are not unique; a prompt that the scoring CLIP cannot read.
+        WeightsError: a metric's encoder is missing or damaged.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if len({sample.sample_id for sample in samples}) != len(samples):
+        raise UsageError("sample ids must be unique in a run")
+    classes = metric_classes(metrics)
+    failures: dict[str, str] = {}
+    scores: dict[str, dict[str, SampleScore]] = defaultdict(dict)
+    built = [cls.from_zoo(zoo, list(dict.fromkeys(prompts))) for cls in classes]
+    for metric in built:
+        metric.to(zoo.device)
+    for batch in _batches(samples, load_source, load_output, batch_size, failures):
+        pixels = MetricBatch(
+            outputs=_stack([pair.output for pair in batch], zoo.device),
+            sources=_stack([pair.source for pair in batch], zoo.device),
+            prompts=[pair.sample.prompt for pair in batch],
+            source_prompts=[pair.sample.source_prompt for pair in batch],
+            domains=[pair.sample.domain for pair in batch],
+        )
+        for metric in built:
+            metric.reset()
+            metric.update_batch(pixels)
+            for pair, score in zip(batch, metric.per_sample(), strict=True):
+                scores[metric.name][pair.sample.sample_id] = score
+    return _table(samples, classes, scores, failures)
+
+
+def metric_classes(names: Sequence[str] | None) -> list[type[SampleMetric]]:
+    """The classes of metrics by name, in the order given; all of them, by name, for None.
+
+    Raises:
+        UsageError: unknown name (with the nearest ones), a name twice, or no name at all.
+        BenchError: what is registered is no metric, or says another name than its entry point.
+    """
+    chosen = registry.names(registry.METRICS) if names is None else list(names)
+    if not chosen:
+        raise UsageError("no metric was chosen; see `bench list metrics`")
+    if len(set(chosen)) != len(chosen):
+        raise UsageError(f"a metric is named twice: {', '.join(chosen)}")
+    classes: list[type[SampleMetric]] = []
+    for name in chosen:
+        found = registry.load(registry.METRICS, name)
+        if not (isinstance(found, type) and issubclass(found, SampleMetric)):
+            raise BenchError(f"the entry point of metric {name!r} is not a SampleMetric class")
+        if found.name != name:
+            raise BenchError(f"the entry point {name!r} holds the metric {found.name!r}")
+        classes.append(found)
+    return classes
+
+
+def _batches(
+    samples: Sequence[ScoredSample], load_source: LoadPixels, load_output: LoadPixels,
+    batch_size: int, failures: dict[str, str],
+) -> Iterator[list[_Pair]]:  # fmt: skip
+    """Batches of samples with images of one size; what cannot be scored goes to ``failures``."""
+    waiting: dict[tuple[int, ...], list[_Pair]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: sample.sample_id):
+        if sample.status != "ok":
+            failures[sample.sample_id] = sample.reason or "the sample has no output"
+            continue
+        try:
+            pair = _Pair(
+                sample,
+                _checked(load_output(sample.sample_id), "output"),
+                _checked(load_source(sample.image_id), "source"),
+            )
+            if pair.output.shape != pair.source.shape:
+                raise DataError(
+                    f"the output is {_size(pair.output)}, its source {_size(pair.source)}"
+                )
+        except (DataError, OSError) as error:
+            log.warning("%s cannot be scored: %s", sample.sample_id, error)
+            failures[sample.sample_id] = str(error)
+            continue
+        group = waiting[pair.output.shape]
+        group.append(pair)
+        if len(group) == batch_size:
+            yield waiting.pop(pair.output.shape)
+    yield from waiting.values()
+
+
+def _checked(pixels: Pixels, what: str) -> Pixels:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise DataError(
+            f"the {what} is {pixels.dtype} of shape {list(pixels.shape)}, not uint8 [H, W, 3]"
+        )
+    return pixels
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[1]} x {pixels.shape[0]}"
+
+
+def _stack(images: Sequence[Pixels], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
+
+
+def _table(
+    samples: Sequence[ScoredSample], classes: Sequence[type[SampleMetric]],
+    scores: dict[str, dict[str, SampleScore]], failures: dict[str, str],
+) -> pa.Table:  # fmt: skip
+    rows = []
+    for sample in samples:
+        for cls in classes:
+            reason = failures.get(sample.sample_id)
+            score = (
+                scores[cls.name][sample.sample_id]
+                if reason is None
+                else SampleScore(None, f"failed: {reason}")
+            )
+            rows.append(
+                {
+                    "sample_id": sample.sample_id,
+                    "image_id": sample.image_id,
+                    "prompt_id": sample.prompt_id,
+                    "metric": cls.name,
+                    "value": score.value,
+                    "status": score.status,
+                    "metric_version": cls.version,
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -1,0 +1,161 @@
+"""Sums a run's scores up: means, intervals, counts, speed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from benchmark.scoring import ScoredSample, metric_classes
+
+SCHEMA_VERSION = 1
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Floats = npt.NDArray[np.float64]
+
+
+def cluster_bootstrap(
+    values: Floats, clusters: Sequence[str], rng: np.random.Generator,
+    resamples: int = RESAMPLES, level: float = LEVEL,
+) -> tuple[float, float] | None:  # fmt: skip
+    """Percentile interval of the mean, drawing whole clusters with replacement.
+
+    Samples of one content image are not independent (one image, many prompts), so images are drawn
+    and bring all their samples along (Davison & Hinkley 1997, section 3.8). The statistic is the
+    mean over all samples drawn.
+
+    Args:
+        values: [N] finite values.
+        clusters: the cluster (content image) of each value.
+        rng: source of the draws.
+        resamples: number of bootstrap draws.
+        level: coverage in (0, 1).
+
+    Returns:
+        lower and upper end, or None with fewer than two clusters.
+
+    Raises:
+        ValueError: ``values`` and ``clusters`` differ in length, ``level`` is outside (0, 1), or
+            ``resamples`` < 1.
+    """
+    if len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values but {len(clusters)} cluster names")
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(
+            f"level must lie in (0, 1) and resamples be positive: {level}, {resamples}"
+        )
+    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        return None
+    sums = np.bincount(index, weights=values)
+    counts = np.bincount(index)
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    means = (weights @ sums) / (weights @ counts)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarise(table: pa.Table, samples: Sequence[ScoredSample], seed: int = 0) -> dict[str, Any]:
+    """The summary of a run, ready for JSON (no NaN, no infinity).
+
+    Args:
+        table: what :func:`benchmark.scoring.score_samples` returned.
+        samples: the same run's samples.
+        seed: of the bootstrap; every metric is resampled by a generator of its own with this seed,
+            so the interval of one does not depend on which others were asked for.
+
+    Returns:
+        ``metrics`` (by name: version, direction, bounds, encoders, description, n, n_images, mean,
+        sd, interval, interval_note, statuses), ``speed``, ``samples`` (counts), ``failed``
+        (sample_id, reason) for what the method did not make and ``unscored`` (sample_id, metric,
+        reason) for images that it made but that could not be scored. ``interval`` is [low, high] or
+        null; ``interval_note`` then says why.
+
+    Raises:
+        UsageError: the table has scores of a metric that is not installed.
+    """
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in table.to_pylist():
+        rows[row["metric"]].append(row)
+    classes = metric_classes(list(rows)) if rows else []
+    failed = [
+        {"sample_id": sample.sample_id, "reason": sample.reason or "no reason was recorded"}
+        for sample in samples
+        if sample.status != "ok"
+    ]
+    made = {sample.sample_id for sample in samples if sample.status == "ok"}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "samples": {
+            "total": len(samples),
+            "ok": len(samples) - len(failed),
+            "failed": len(failed),
+            "images": len({sample.image_id for sample in samples}),
+        },
+        "failed": failed,
+        "unscored": [
+            {
+                "sample_id": row["sample_id"],
+                "metric": row["metric"],
+                "reason": row["status"].removeprefix("failed: "),
+            }
+            for row in table.to_pylist()
+            if row["sample_id"] in made and _kind(row["status"]) == "failed"
+        ],
+        "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed, "cluster": "image_id"},
+        "metrics": {
+            cls.name: {
+                "version": cls.version,
+                "direction": cls.direction,
+                "bounds": list(cls.bounds),
+                "encoders": list(cls.encoders),
+                "description": cls.description,
+                **_of_metric(rows[cls.name], seed),
+            }
+            for cls in classes
+        },
+        "speed": _speed(samples),
+    }
+
+
+def _of_metric(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+    scored = [row for row in rows if row["value"] is not None]
+    values = np.array([row["value"] for row in scored], dtype=np.float64)
+    images = [row["image_id"] for row in scored]
+    interval = cluster_bootstrap(values, images, np.random.default_rng(seed))
+    n_images = len(set(images))
+    note = None
+    if interval is None:
+        note = f"insufficient_n: {n_images} content image(s) with a value, at least 2 are needed"
+    return {
+        "n": len(values),
+        "n_images": n_images,
+        "mean": float(values.mean()) if len(values) else None,
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "interval": None if interval is None else list(interval),
+        "interval_note": note,
+        "statuses": dict(sorted(Counter(_kind(row["status"]) for row in rows).items())),
+    }
+
+
+def _kind(status: str) -> str:
+    """``failed: <reason>`` counts as ``failed``; the reasons are listed by sample."""
+    return status.partition(":")[0]
+
+
+def _speed(samples: Sequence[ScoredSample]) -> dict[str, float | int | None]:
+    seconds = np.array([s.seconds for s in samples if s.seconds is not None], dtype=np.float64)
+    memory = [s.peak_memory_mib for s in samples if s.peak_memory_mib is not None]
+    timed = len(seconds) > 0
+    return {
+        "n": len(seconds),
+        "seconds_per_image_median": float(np.median(seconds)) if timed else None,
+        "seconds_per_image_p95": float(np.quantile(seconds, 0.95)) if timed else None,
+        "seconds_per_image_mean": float(seconds.mean()) if timed else None,
+        "peak_memory_mib": max(memory) if memory else None,
+    }

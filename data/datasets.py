@@ -1,0 +1,61 @@
+"""The six datasets as entry points: a card, and how to open it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.cache import cache_root
+from data.cards import DatasetCard, Prompt, custom_prompt, load_card, load_prompts
+from data.decode import Filter
+from data.freeze import FrozenSet, OnBadImage, freeze
+from data.module import StyleTransferDataModule
+from data.sources import EmbeddedSource, FolderSource, Source
+
+
+@dataclass(frozen=True)
+class BenchDataset:
+    """What an entry point of the group ``bench.datasets`` is."""
+
+    card: DatasetCard
+
+    def source(self, images: Path | None) -> Source:
+        """The user's folder, or the card's embedded images."""
+        return EmbeddedSource(self.card.embedded) if images is None else FolderSource(images)
+
+    def freeze(
+        self, source: Source, *, size: int, resize_filter: Filter, limit: int | None,
+        on_bad_image: OnBadImage,
+    ) -> FrozenSet:  # fmt: skip
+        """Frozen sample set in the cache folder. See :func:`data.freeze.freeze`."""
+        return freeze(
+            source, size=size, resize_filter=resize_filter, limit=limit,
+            on_bad_image=on_bad_image, cache_dir=cache_root(),
+        )  # fmt: skip
+
+    def prompts(self, prompt_set: str, selection: str, custom: str | None) -> list[Prompt]:
+        """The chosen prompts, or the user's own alone."""
+        if custom is not None:
+            return [custom_prompt(custom)]
+        return load_prompts(prompt_set).select(selection, self.card.domain)
+
+    def all_prompts(self, prompt_set: str) -> list[Prompt]:
+        """Every prompt that fits the dataset, for retrieval among them."""
+        return load_prompts(prompt_set).select("all", self.card.domain)
+
+    def data_module(
+        self, frozen: FrozenSet, prompts: list[Prompt], *, source_prompt: str, batch_size: int
+    ) -> StyleTransferDataModule:
+        """Chunks of a run."""
+        return StyleTransferDataModule(
+            frozen, prompts, domain=self.card.domain, source_prompt=source_prompt,
+            batch_size=batch_size,
+        )  # fmt: skip
+
+
+celebahq = BenchDataset(load_card("celebahq"))
+ffhq = BenchDataset(load_card("ffhq"))
+lsun_bedroom = BenchDataset(load_card("lsun-bedroom"))
+afhq = BenchDataset(load_card("afhq"))
+imagenet = BenchDataset(load_card("imagenet"))
+wikiart = BenchDataset(load_card("wikiart"))

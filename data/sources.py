@@ -1,0 +1,200 @@
+"""Where images come from: one interface, and the sources by name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL import Image, ImageOps
+
+from benchmark.errors import DataError
+from data.card import DatasetCard, Window
+from data.photos import PHOTOS, photo_bytes
+from data.pixels import BadImage, decode_rgb
+
+_ID_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a source, not read yet.
+
+    Attributes:
+        id: unique in the source; lower-case letters, digits and single hyphens.
+        file: what the user knows it by.
+    """
+
+    id: str
+    file: str
+
+
+class Source(ABC):
+    """An ordered set of images. Listing is cheap; bytes are read entry by entry.
+
+    Two equal sources give equal entries, in the same order, in every process.
+    """
+
+    name: ClassVar[str]
+    stand_in: bool = False
+    note: str | None = None
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """JSON-able facts that, with the bytes read, decide every pixel."""
+
+    @abstractmethod
+    def entries(self) -> Sequence[Entry]:
+        """All images, in order.
+
+        Raises:
+            DataError: there are none, or the source cannot be reached.
+        """
+
+    @abstractmethod
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of an entry's file.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+
+    def decode(self, entry: Entry, data: bytes) -> Image.Image:
+        """The entry's image in RGB.
+
+        Raises:
+            BadImage: the bytes are no usable image.
+        """
+        return decode_rgb(data)
+
+
+class EmbeddedSource(Source):
+    """The windows of a card, cut at run time out of photographs that dependencies ship."""
+
+    name = "embedded"
+
+    def __init__(self, card: DatasetCard) -> None:
+        self._windows = {window.id: window for window in card.embedded.windows}
+        self.stand_in = card.embedded.stand_in
+        self.note = card.embedded.note
+
+    def identity(self) -> dict[str, Any]:
+        return {"windows": [window.model_dump() for window in self._windows.values()]}
+
+    def entries(self) -> Sequence[Entry]:
+        return [Entry(window.id, self._file(window)) for window in self._windows.values()]
+
+    @staticmethod
+    def _file(window: Window) -> str:
+        photo = PHOTOS.get(window.photo)
+        return f"{photo.package}/{photo.file}" if photo else window.photo
+
+    def read(self, entry: Entry) -> bytes:
+        return photo_bytes(self._windows[entry.id].photo)
+
+    def decode(self, entry: Entry, data: bytes) -> Image.Image:
+        window = self._windows[entry.id]
+        photo = decode_rgb(data)
+        right, bottom = window.left + window.side, window.top + window.side
+        if right > photo.width or bottom > photo.height:
+            raise BadImage(
+                f"the window {window.id!r} reaches ({right}, {bottom}), but the photograph "
+                f"{window.photo!r} has {photo.width} x {photo.height} pixels"
+            )
+        image = photo.crop((window.left, window.top, right, bottom))
+        return ImageOps.mirror(image) if window.mirror else image
+
+
+class FolderSource(Source):
+    """The images of a user's folder, sorted by file name; subfolders are not entered.
+
+    Files whose name begins with a dot are passed over. Ids come from the file names.
+
+    Args:
+        folder: where the images are.
+    """
+
+    name = "folder"
+    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def identity(self) -> dict[str, Any]:
+        return {"files": [entry.file for entry in self.entries()]}
+
+    def entries(self) -> Sequence[Entry]:
+        files = self._files()
+        return [
+            Entry(entry_id, file) for entry_id, file in zip(file_ids(files), files, strict=True)
+        ]
+
+    def _files(self) -> list[str]:
+        if not self.folder.exists():
+            raise DataError(f"the image folder {self.folder} does not exist")
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder} is a file; --images takes the folder that holds images")
+        try:
+            items = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        except OSError as error:
+            raise DataError(f"the folder {self.folder} cannot be read: {error.strerror}") from error
+        files = [path.name for path in items if self._is_image(path)]
+        if not files:
+            raise DataError(f"the folder {self.folder} has no images: {self._contents(items)}")
+        return sorted(files)
+
+    def _is_image(self, path: Path) -> bool:
+        return path.suffix.lower() in self.suffixes and path.is_file()
+
+    def _contents(self, items: list[Path]) -> str:
+        if not items:
+            return "it is empty"
+        folders = sorted(path for path in items if path.is_dir())
+        for folder in folders:
+            if any(self._is_image(path) for path in folder.iterdir()):
+                return f"its images are in subfolders; name one of them (--images {folder})"
+        kinds = Counter(path.suffix.lower() or "no suffix" for path in items if not path.is_dir())
+        parts = [f"{count} of {kind}" for kind, count in kinds.most_common(5)]
+        parts += [f"{len(folders)} folders"] if folders else []
+        return f"it holds {', '.join(parts)}. Image types: {' '.join(self.suffixes)}"
+
+    def read(self, entry: Entry) -> bytes:
+        try:
+            return (self.folder / entry.file).read_bytes()
+        except OSError as error:
+            raise BadImage(f"it cannot be read: {error.strerror}") from error
+
+
+SOURCES: dict[str, type[Source]] = {
+    source.name: source for source in (EmbeddedSource, FolderSource)
+}
+
+
+def slug(text: str) -> str:
+    """Lower-case ASCII letters and digits of a text, in groups joined by single hyphens."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+
+
+def file_ids(files: Sequence[str]) -> list[str]:
+    """File-name safe, unique ids of file names.
+
+    An id is the stem's slug. Where two files would share one, or a stem is too long or has no
+    ASCII letters, eight digits of the name's SHA-256 are added: to all that would share it, so
+    that an id does not depend on the order of files.
+    """
+    stems = [slug(Path(file).stem) for file in files]
+    shared = {stem for stem, count in Counter(stems).items() if count > 1}
+    ids = []
+    for file, stem in zip(files, stems, strict=True):
+        if stem in shared or not stem or len(stem) > _ID_LENGTH:
+            digest = hashlib.sha256(file.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+            stem = f"{stem[:_ID_LENGTH].strip('-') or 'image'}-{digest}"
+        ids.append(stem)
+    return ids
