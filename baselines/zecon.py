@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -20,11 +21,15 @@ from benchmark.diffusion.process import DiffusionProcess
 from benchmark.diffusion.schedule import Schedule
 from benchmark.guidance.content import ContrastiveReference
 from benchmark.guidance.crops import cut, draw_crops
+from benchmark.guidance.gradient import LossGradient
 from benchmark.guidance.losses import mean_squared, range_penalty
-from benchmark.guidance.query_attention import select
 from benchmark.guidance.style import StyleTarget, directional_loss, global_loss
 from benchmark.interface import (
-    Guidance, MethodCard, MethodConfig, StyleBatch, StyleTransferMethod,
+    Guidance,
+    MethodCard,
+    MethodConfig,
+    StyleBatch,
+    StyleTransferMethod,
 )  # fmt: skip
 from benchmark.noise import NoiseSource
 from benchmark.profiling import phase
@@ -76,7 +81,9 @@ class ZeConConfig(MethodConfig):
         if self.t0 > limit:
             raise ValueError(f"t0 ({self.t0}) cannot exceed {limit} with these processes")
         if self.patch_min > self.patch_max:
-            raise ValueError("patch_min cannot exceed patch_max")
+            raise ValueError(
+                f"patch_min ({self.patch_min}) cannot exceed patch_max ({self.patch_max})"
+            )
         return self
 
 
@@ -97,25 +104,34 @@ class ZeCon(StyleTransferMethod):
         super().__init__(config)
         self.config = config
         self.process = DiffusionProcess(Schedule.linear(config.respacing))
+        self._weights = {
+            name: float(getattr(config, name))
+            for name in (
+                "clip_global", "clip_global_patch", "clip_dir", "clip_dir_patch",
+                "contrastive", "mse", "vgg", "range",
+            )
+        }  # fmt: skip
 
     def prepare(self, zoo: ModelZoo) -> None:
+        """See the base class."""
         self.denoiser = zoo.denoiser()
         self.clip = zoo.clip("guide")
         self.vgg = zoo.vgg()
 
+    @torch.no_grad()
     def stylize(self, batch: StyleBatch, noise: NoiseSource) -> Tensor:
         """See the base class."""
         labels = self.denoiser.labels([r.domain for r in batch.requests], batch.images.device)
-        with torch.no_grad(), phase("clip"):
-            target = self.clip.encode_text([str(r.prompt) for r in batch.requests])
-            source = self.clip.encode_text([r.source_prompt for r in batch.requests])
-        x = self._start(batch, labels, noise)
-        x0_hat = x
+        with phase("clip"):
+            style = StyleTarget(
+                target=self.clip.encode_text([str(r.prompt) for r in batch.requests]),
+                source=self.clip.encode_text([r.source_prompt for r in batch.requests]),
+            )
+        x = shown = self._start(batch, labels, noise)
         for step in reversed(range(self.config.t0)):
-            x, x0_hat = self._step(x, step, batch, target, source, labels, noise)
-        return x0_hat.detach()
+            x, shown = self.guided_step(x, step, batch, style, labels, noise)
+        return shown
 
-    @torch.no_grad()
     def _start(self, batch: StyleBatch, labels: Tensor | None, noise: NoiseSource) -> Tensor:
         config, images = self.config, batch.images
         if config.forward_process == "ddim":
@@ -132,8 +148,8 @@ class ZeCon(StyleTransferMethod):
             return latent
         return self.process.q_sample(images, config.t0 - 1, latent)
 
-    def _unscaled(self, step: int) -> int:
-        """The step that the guidance believes to be at.
+    def _believed(self, step: int) -> int:
+        """The step that the guidance takes itself to be at.
 
         Upstream multiplies the training timestep by T' / 1000 and cuts the fraction, which does not
         return the step for every T'.
@@ -141,139 +157,147 @@ class ZeCon(StyleTransferMethod):
         ratio = np.float32(len(self.process) / 1000)
         return int(np.float32(self.process.schedule.timestep_map[step]) * ratio)
 
-    def _step(
-        self, x: Tensor, step: int, batch: StyleBatch, target: Tensor, source: Tensor,
-        labels: Tensor | None, noise: NoiseSource,
+    @torch.no_grad()
+    def guided_step(
+        self, x: Tensor, step: int, batch: StyleBatch, style: StyleTarget, labels: Tensor | None,
+        noise: NoiseSource,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """One guided step.
+        """One guided reverse step.
+
+        Args:
+            x: [B, 3, H, W] at respaced step ``step``.
 
         Returns:
-            x_{t-1} and what upstream shows as the picture of this step.
+            x_{t-1}, and the picture that upstream shows for this step: its x0_hat, which guidance
+            has changed in DDIM steps only.
         """
 
         def denoise(xt: Tensor, t: Tensor) -> Tensor:
             return self.denoiser(xt, t, labels)
 
-        xt = x.detach().requires_grad_()
-        believed = self._unscaled(step)
+        ddim = self.config.reverse_process == "ddim"
+        believed = self._believed(step)
+        # upstream runs the denoiser once more without gradients; only where the guidance mistakes
+        # the step does that give other numbers
         with phase("denoiser"):
+            plain = None
+            if believed != step or (step == 0 and not ddim):
+                plain = self.process.predict(denoise, x, step)
+        if step == 0 and not ddim and plain is not None:
+            return plain.x0_hat, plain.x0_hat  # the last x0_hat is shown: its guidance is not seen
+        xt = x.detach().requires_grad_()
+        with torch.enable_grad(), phase("denoiser"):
             prediction = self.process.predict(denoise, xt, believed)
-        loss = self._loss(
-            prediction.x0_hat, xt, believed, step, batch, target, source, labels, noise
-        )
-        with phase("backward"):
-            (gradient,) = torch.autograd.grad(loss.sum(), xt)
-        with torch.no_grad():
-            if believed == step:
-                unguided = prediction.x0_hat.detach()
-                log_variance = prediction.log_variance
-            else:
-                with phase("denoiser"):
-                    again = self.process.predict(denoise, x, step)
-                unguided, log_variance = again.x0_hat, again.log_variance
-            draw = noise.normal(f"reverse/{step}", x.shape[1:])
-            if self.config.reverse_process == "ddim":
-                return self.process.conditioned_ddim_step(
-                    x, unguided, step, gradient, self.config.eta, draw
-                )
-            fixed = float(self.process.schedule.posterior_log_variance_clipped[step])
-            width = fixed if log_variance is None else log_variance.detach()
-            moved = self.process.conditioned_ddpm_step(x, unguided, step, gradient, width, draw)
-            return moved, unguided
-
-    def _crops(
-        self, images: Tensor, purpose: str, scale: tuple[float, float] | None, noise: NoiseSource
-    ) -> Tensor:
-        """N augmented crops of each image at CLIP's size, [B * N, 3, S, S]."""
-        maps = draw_crops(
-            noise, purpose, self.config.n_patches, scale=scale, augment=self.config.augment
-        )
-        return cut(images, maps, self.clip.input_size)
-
-    def _embed(self, crops: Tensor, batch: StyleBatch) -> Tensor:
-        return self.clip.encode_image(crops).unflatten(0, (len(batch.images), -1))
-
-    def _loss(
-        self, x0_hat: Tensor, xt: Tensor, believed: int, step: int, batch: StyleBatch,
-        target: Tensor, source: Tensor, labels: Tensor | None, noise: NoiseSource,
-    ) -> Tensor:  # fmt: skip
-        """Weighted loss of each sample -> [B]."""
-        config = self.config
         fac = float(np.sqrt(1.0 - self.process.schedule.alphas_cumprod[believed]))
-        x_in = x0_hat * fac + xt * (1 - fac)
-        patch = (config.patch_min, config.patch_max)
+        mixture = prediction.x0_hat.detach() * fac + x * (1 - fac)
+        at_mixture, at_x0 = self._gradients(
+            mixture, prediction.x0_hat.detach(), believed, step, batch, style, labels, noise
+        )
+        with phase("denoiser"):
+            (through,) = torch.autograd.grad(prediction.x0_hat, xt, fac * at_mixture + at_x0)
+        gradient = through + (1 - fac) * at_mixture
+        plain = plain or prediction
+        x0_hat = plain.x0_hat.detach()
+        draw = noise.normal(f"reverse/{step}", x.shape[1:])
+        if ddim:
+            return self.process.conditioned_ddim_step(
+                x, x0_hat, step, gradient, self.config.eta, draw
+            )
+        width: Tensor | float = float(self.process.schedule.posterior_log_variance_clipped[step])
+        if plain.log_variance is not None:
+            width = plain.log_variance.detach()
+        return self.process.conditioned_ddpm_step(x, x0_hat, step, gradient, width, draw), x0_hat
+
+    def _gradients(
+        self, mixture: Tensor, x0_hat: Tensor, believed: int, step: int, batch: StyleBatch,
+        style: StyleTarget, labels: Tensor | None, noise: NoiseSource,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Gradients of the weighted losses at the mixture and (range penalty) at x0_hat."""
+        config = self.config
+        images = batch.images
+        fac = float(np.sqrt(1.0 - self.process.schedule.alphas_cumprod[believed]))
 
         def noised_source(purpose: str) -> Tensor:
-            draw = noise.normal(f"{purpose}/{step}", batch.images.shape[1:])
-            return batch.images * fac + self.process.q_sample(
-                batch.images, believed, draw
-            ) * (1 - fac)
+            draw = noise.normal(f"source/{purpose}/{step}", images.shape[1:])
+            return images * fac + self.process.q_sample(images, believed, draw) * (1 - fac)
 
-        total = config.range * range_penalty(x0_hat)
-        style = StyleTarget(target, source, source)  # the image part is set where it is used
-        with phase("clip"):
-            for kind, weight, scale in (
-                ("whole", config.clip_global, None),
-                ("patch", config.clip_global_patch, patch),
-            ):
-                if weight:
-                    crops = self._crops(x_in, f"global/{kind}/{step}", scale, noise)
-                    total = total + weight * global_loss(self._embed(crops, batch), style)
-            if config.clip_dir:
-                crops = self._crops(x_in, f"dir/whole/{step}", None, noise)
-                with torch.no_grad():
-                    theirs = self._crops(
-                        noised_source("source/dir/whole"), f"dir/source/{step}", None, noise
+        with torch.enable_grad():
+            total, beside = LossGradient(mixture), LossGradient(x0_hat)
+            x_in = total.image
+            with phase("clip"):
+                if config.clip_global:
+                    seen = self._embed(x_in, f"clip_global/{step}", noise, whole=True)
+                    total.add({"clip_global": global_loss(seen, style)}, self._weights)
+                if config.clip_global_patch:
+                    seen = self._embed(x_in, f"clip_global_patch/{step}", noise)
+                    total.add({"clip_global_patch": global_loss(seen, style)}, self._weights)
+                if config.clip_dir:
+                    seen = self._embed(x_in, f"clip_dir/{step}", noise, whole=True)
+                    with torch.no_grad():
+                        theirs = self._embed(
+                            noised_source("clip_dir"), f"clip_dir/source/{step}", noise, whole=True
+                        )
+                    total.add({"clip_dir": directional_loss(seen, theirs, style)}, self._weights)
+                if config.clip_dir_patch:
+                    seen = self._embed(x_in, f"clip_dir_patch/{step}", noise)
+                    with torch.no_grad():
+                        theirs = self._embed_source(noised_source("clip_dir_patch"))
+                    loss = directional_loss(seen, theirs, style)
+                    total.add({"clip_dir_patch": loss}, self._weights)
+            with phase("encoder"):
+                if config.contrastive:
+                    loss = self._contrastive(
+                        x_in, noised_source("contrastive"), step, labels, noise
                     )
-                    paired = self._embed(theirs, batch)
-                # upstream pairs the i-th augmented output with the i-th augmented source
-                moved = self._embed(crops, batch).flatten(0, 1)
-                count = config.n_patches
-                each = StyleTarget(
-                    target.repeat_interleave(count, 0), source.repeat_interleave(count, 0),
-                    paired.flatten(0, 1),
-                )  # fmt: skip
-                losses = directional_loss(moved[:, None], each)
-                total = total + config.clip_dir * losses.unflatten(0, (-1, count)).mean(1)
-            if config.clip_dir_patch:
-                crops = self._crops(x_in, f"dir/patch/{step}", patch, noise)
-                with torch.no_grad():
-                    whole = self.clip.encode_image(
-                        self.clip.resize(noised_source("source/dir/patch"))
-                    )
-                directed = StyleTarget(target, source, whole)
-                loss = directional_loss(self._embed(crops, batch), directed)
-                total = total + config.clip_dir_patch * loss
-        if config.contrastive:
-            total = total + config.contrastive * self._contrastive(
-                x_in, noised_source("source/contrastive"), step, labels, noise
-            )
-        with phase("content"):
-            if config.mse and believed < _MSE_BELOW:
-                total = total + config.mse * mean_squared(x_in, noised_source("source/mse"))
-            if config.vgg and believed < _VGG_BELOW:
-                with torch.no_grad():
-                    wanted = self.vgg(noised_source("source/vgg"), config.vgg_layers)
-                for name, layer in self.vgg(x_in, config.vgg_layers).items():
-                    total = total + config.vgg * mean_squared(layer, wanted[name])
-        return total
+                    total.add({"contrastive": loss}, self._weights)
+            with phase("content"):
+                if config.mse and believed < _MSE_BELOW:
+                    loss = mean_squared(x_in, noised_source("mse"))
+                    total.add({"mse": loss}, self._weights)
+                if config.vgg and believed < _VGG_BELOW:
+                    with torch.no_grad():
+                        wanted = self.vgg(noised_source("vgg"), config.vgg_layers)
+                    layers = self.vgg(x_in, config.vgg_layers)
+                    losses = [mean_squared(layers[name], wanted[name]) for name in layers]
+                    total.add({"vgg": torch.stack(losses).sum(0)}, self._weights)
+                if config.range:
+                    beside.add({"range": range_penalty(beside.image)}, self._weights)
+        total.report(step)
+        return total.total, beside.total
+
+    def _embed(
+        self, images: Tensor, purpose: str, noise: NoiseSource, *, whole: bool = False
+    ) -> Tensor:
+        """CLIP embeddings of N augmented crops or views of each image, [B, N, D]."""
+        config = self.config
+        maps = draw_crops(
+            noise, purpose, config.n_patches, augment=config.augment or whole,
+            scale=None if whole else (config.patch_min, config.patch_max),
+        )  # fmt: skip
+        crops = cut(images, maps, self.clip.input_size)
+        embeddings: Tensor = self.clip.encode_image(crops)
+        return embeddings.view(len(images), -1, embeddings.shape[1])
+
+    def _embed_source(self, images: Tensor) -> Tensor:
+        """CLIP embeddings of whole images, pooled to CLIP's size as upstream does: [B, 1, D]."""
+        side = self.clip.input_size
+        embeddings: Tensor = self.clip.encode_image(F.adaptive_avg_pool2d(images, (side, side)))
+        return embeddings[:, None]
 
     def _contrastive(
         self, x_in: Tensor, source: Tensor, step: int, labels: Tensor | None, noise: NoiseSource
     ) -> Tensor:
         """Patch-wise InfoNCE on encoder features at timestep 0, at fresh random places -> [B]."""
-        config = self.config
+        blocks = self.config.encoder_blocks
         zero = torch.zeros(len(x_in), device=x_in.device)
-        with torch.no_grad(), phase("encoder"):
-            theirs = self.denoiser.encode(source, zero, config.encoder_blocks, labels)
-        routings = [
-            select(
-                layer, "none", config.anchors,
-                permutation=noise.permutation(f"anchors/{place}/{step}", layer[0, 0].numel()),
-            )
-            for place, layer in enumerate(theirs)
-        ]  # fmt: skip
-        with phase("encoder"):
-            mine = self.denoiser.encode(x_in, zero, config.encoder_blocks, labels)
-        with phase("content"):
-            return ContrastiveReference.of(theirs, routings).loss(mine, config.temperature)
+        with torch.no_grad():
+            theirs = self.denoiser.encode(source, zero, blocks, labels)
+        everyone = torch.arange(len(x_in), device=x_in.device)
+        reference = ContrastiveReference(
+            theirs, [None] * len(theirs), everyone, self.config.anchors
+        )
+        return reference.loss(
+            self.denoiser.encode(x_in, zero, blocks, labels),
+            lambda place, n: noise.permutation(f"anchors/{place}/{step}", n),
+            self.config.temperature,
+        )

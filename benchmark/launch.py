@@ -385,7 +385,7 @@ def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequenc
         rows,
         [prompt.text for prompt in prompts],
         title=f"{manifest.config.method} on {manifest.config.dataset} ({manifest.config.protocol})",
-        stand_in=manifest.config.stand_in,
+        note=manifest.stand_in_note,
     )
     with explain_write_errors(directory.contact_sheet_path):
         sheet.save(directory.contact_sheet_path, format="PNG")
@@ -394,7 +394,7 @@ def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequenc
 
 def _quiet_libraries() -> None:
     """Lightning's banners and loader advice do not concern a predict-only run."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
     warnings.filterwarnings("ignore", module=r"lightning_fabric.*")

@@ -1,13 +1,15 @@
 """From image files to square uint8 RGB pictures, in one documented way.
 
 EXIF orientation is applied; transparency is laid on white; palettes, greyscale and CMYK become RGB
-through Pillow; 16-bit greyscale is scaled to 8 bits; of an animation the first frame is taken. The
-largest centred square is cut and resized with the protocol's filter (Pillow, antialiased).
+through Pillow; 16-bit greyscale is scaled to 8 bits; 32-bit and floating-point pixels have no
+defined range and are refused; of an animation the first frame is taken. The largest centred square
+is cut and resized with the protocol's filter (Pillow, antialiased).
 """
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from typing import Literal
 
@@ -37,27 +39,34 @@ def decode(data: bytes) -> Image.Image:
     """Decode to RGB.
 
     Raises:
-        BadImageError: not an image, truncated, or of more than ``MAX_PIXELS`` pixels (found from
-            the header, before anything is decompressed).
+        BadImageError: not an image, truncated, of pixels without a defined range, or of more than
+            ``MAX_PIXELS`` pixels (found from the header, before anything is decompressed).
     """
     try:
         with warnings.catch_warnings():
             # our own bound below is tighter than Pillow's
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
             raise BadImageError(
                 f"{image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed"
             )
+        file_format = image.format
         image.load()
+        image = ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as error:
         raise BadImageError("its header claims far too many pixels") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise BadImageError(f"it cannot be decoded ({error})") from error
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
+    # Pillow's decoders raise all of these on damaged files
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error,
+            IndexError, KeyError, TypeError, OverflowError) as error:  # fmt: skip
+        raise BadImageError(f"it cannot be decoded ({error or type(error).__name__})") from error
+    # older Pillow versions give 16-bit PNGs the mode I
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PNG"):
         wide = np.asarray(image, dtype=np.float64) / 257.0
         return Image.fromarray(np.clip(np.round(wide), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise BadImageError(f"its pixels are {kind} and have no defined range")
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
         opaque.alpha_composite(image.convert("RGBA"))

@@ -1,7 +1,7 @@
 """Frozen sample sets: images at run resolution in one Parquet file, with a fingerprint.
 
-A set is made once per (source, card, size, filter, limit) and kept in a cache folder. Every use
-checks it: pixels against their hashes, hashes against the fingerprint.
+A set is made once per (source, size, filter, limit) and kept in a cache folder. Every use checks
+it: pixels against their hashes, hashes against the fingerprint.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from benchmark.cache import VARIABLE, cache_root
+from benchmark.cache import VARIABLE
 from benchmark.errors import DataError
-from data.card import DatasetCard
-from data.pixels import BadImage, Filter, Pixels, decode_png, encode_png, square
-from data.sources import Entry, Source
+from benchmark.run import decode_png, encode_png
+from data.decode import BadImageError, Filter, Pixels, square
+from data.sources import Source
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 OnBadImage = Literal["fail", "skip"]
 _METADATA = b"stylebench"
+_COLUMNS = ("image_id", "file", "width", "height", "file_sha256", "pixel_sha256")
 _SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -44,7 +43,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrozenImage:
     """One image of a set.
 
@@ -54,7 +53,8 @@ class FrozenImage:
         width: of the decoded original, in pixels.
         height: of the decoded original, in pixels.
         file_sha256: of the original file's bytes.
-        pixel_sha256: of the frozen [S, S, 3] uint8 pixels.
+        pixel_sha256: of ``pixels``.
+        pixels: [S, S, 3] uint8 RGB.
     """
 
     image_id: str
@@ -63,146 +63,88 @@ class FrozenImage:
     height: int
     file_sha256: str
     pixel_sha256: str
+    pixels: Pixels
 
 
-@dataclass(frozen=True)
-class SkippedImage:
-    """An image that could not be used, and why."""
-
-    file: str
-    reason: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrozenSet:
-    """A frozen, ordered set of source images.
+    """A frozen, ordered set of content images.
 
     Attributes:
         path: the Parquet file.
-        fingerprint: SHA-256 over card, size, filter and the ordered ids and pixel hashes.
-        dataset: name of the card.
-        card_version: its version.
-        domain: what the images show, as a class of the denoiser.
-        source: name of the source (``embedded``, ``folder``).
-        stand_in: whether the images stand in for the dataset.
-        note: the sentence that says so, or None.
+        fingerprint: SHA-256 over size, filter and the ordered ids and pixel hashes.
         size: side in pixels.
-        filter: resampling filter.
+        resize_filter: resampling filter.
         images: in order.
-        skipped: unusable images that were passed over.
+        skipped: ``{"file", "reason"}`` of unusable images that were passed over.
     """
 
     path: Path
     fingerprint: str
-    dataset: str
-    card_version: int
-    domain: str
-    source: str
-    stand_in: bool
-    note: str | None
     size: int
-    filter: str
+    resize_filter: str
     images: tuple[FrozenImage, ...]
-    skipped: tuple[SkippedImage, ...] = field(default=())
+    skipped: tuple[dict[str, str], ...]
 
-    def __len__(self) -> int:
-        return len(self.images)
 
-    @property
-    def image_ids(self) -> tuple[str, ...]:
-        return tuple(image.image_id for image in self.images)
+@dataclass(frozen=True)
+class _Request:
+    source: Source
+    size: int
+    resize_filter: Filter
+    limit: int | None
+    on_bad_image: OnBadImage
 
-    def pixels(self) -> Pixels:
-        """All images [N, S, S, 3] uint8, in order, checked against their hashes.
-
-        Raises:
-            DataError: the file is gone, truncated or changed.
-        """
-        return np.stack([decode_png(png) for png in self._checked_pngs()])
-
-    def pngs(self) -> dict[str, bytes]:
-        """Lossless PNG of every image by id, in order, checked.
-
-        Raises:
-            DataError: the file is gone, truncated or changed.
-        """
-        return dict(zip(self.image_ids, self._checked_pngs(), strict=True))
-
-    def verify(self) -> None:
-        """Check the file.
-
-        Raises:
-            DataError: the file is gone, truncated or changed.
-        """
-        self._checked_pngs()
-
-    def _checked_pngs(self) -> list[bytes]:
-        found, pngs = _read(self.path)
-        if found.fingerprint != self.fingerprint:
-            raise _damaged(self.path, "it now holds other images than when the run began")
-        return pngs
-
-    def describe(self) -> dict[str, Any]:
-        """JSON-able facts for a run's manifest."""
-        return {
-            "name": self.dataset,
-            "card_version": self.card_version,
-            "domain": self.domain,
-            "source": self.source,
-            "stand_in": self.stand_in,
-            "note": self.note,
-            "fingerprint": self.fingerprint,
+    def key(self) -> str:
+        """Names the cache file; the bytes of the inputs are compared apart."""
+        content = {
+            "format": FORMAT,
+            "source": self.source.name,
+            "identity": self.source.identity(),
             "size": self.size,
-            "filter": self.filter,
-            "count": len(self.images),
-            "enlarged": sum(min(i.width, i.height) < self.size for i in self.images),
-            "images": [asdict(image) for image in self.images],
-            "skipped": [asdict(image) for image in self.skipped],
+            "filter": self.resize_filter,
+            "limit": self.limit,
+            "on_bad_image": self.on_bad_image,
         }
+        return _sha256(_canonical(content))[:16]
 
 
 def freeze(
-    source: Source, card: DatasetCard, size: int, filter_name: Filter = "lanczos",
-    limit: int | None = None, cache_dir: Path | None = None, on_bad_image: OnBadImage = "fail",
+    source: Source, *, size: int, resize_filter: Filter, limit: int | None,
+    on_bad_image: OnBadImage, cache_dir: Path,
 ) -> FrozenSet:  # fmt: skip
     """Decode, crop, resize and store a source's images, or take the set that is already there.
 
-    Of several processes that ask at once, one does the work and the others wait for it.
+    Of several processes that ask at once, one does the work and the others wait for it. A set
+    whose original files have changed since is made anew.
 
     Args:
         source: where the images come from.
-        card: the dataset they are run as.
         size: side in pixels.
-        filter_name: resampling filter of the protocol.
+        resize_filter: resampling filter of the protocol.
         limit: the first so many usable images only.
-        cache_dir: where sets are kept; default ``datasets`` in :func:`benchmark.cache.cache_root`.
         on_bad_image: ``fail`` at the first unusable image, or ``skip`` and record it.
+        cache_dir: sets are kept in its folder ``datasets``.
 
     Raises:
         DataError: no usable image, an unusable one under ``fail``, a cache folder that cannot be
             written, or a stored set that was changed.
     """
-    folder = cache_dir if cache_dir is not None else cache_root() / "datasets"
-    request = {
-        "format": FORMAT, "source": source.name, "identity": source.identity(), "dataset": card.name,
-        "card_version": card.version, "domain": card.domain, "size": size, "filter": filter_name,
-        "limit": limit, "on_bad_image": on_bad_image, "note": source.note,
-    }  # fmt: skip
-    key = hashlib.sha256(_canonical(request)).hexdigest()[:16]
-    path = folder / f"{card.name}-{size}-{key}.parquet"
+    request = _Request(source, size, resize_filter, limit, on_bad_image)
+    folder = cache_dir / "datasets"
+    path = folder / f"{source.name}-{size}-{request.key()}.parquet"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
-        with lock:
+        with FileLock(path.with_suffix(".lock")):
             if path.is_file():
-                found, _ = _read(path)
-                if _inputs_unchanged(path, source):
+                found, inputs = _read(path)
+                if _unchanged(source, inputs):
                     return found
-                log.info("%s: the source images have changed; frozen anew", path)
-            return _make(path, source, card, size, filter_name, limit, on_bad_image)
+                log.info("%s: the original images have changed; frozen anew", path)
+            return _make(path, request)
     except OSError as error:
         raise DataError(
-            f"the cache folder {folder} cannot be written: {error.strerror or error}. Free some "
+            f"the cache folder {folder} cannot be used: {error.strerror or error}. Free some "
             f"space, mend its permissions, or name another folder with the environment variable "
             f"{VARIABLE}."
         ) from error
@@ -216,99 +158,69 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def fingerprint_of(
-    images: tuple[FrozenImage, ...], *, dataset: str, card_version: int, domain: str, size: int,
-    filter_name: str,
-) -> str:  # fmt: skip
-    """SHA-256 of what decides the samples: card, size, filter, ordered ids and pixel hashes."""
-    content = {
-        "dataset": dataset, "card_version": card_version, "domain": domain, "size": size,
-        "filter": filter_name,
-        "images": [[image.image_id, image.pixel_sha256] for image in images],
-    }  # fmt: skip
-    return _sha256(_canonical(content))
+def _fingerprint(images: tuple[FrozenImage, ...], size: int, resize_filter: str) -> str:
+    ids = [[image.image_id, image.pixel_sha256] for image in images]
+    return _sha256(_canonical({"size": size, "filter": resize_filter, "images": ids}))
 
 
-def _make(
-    path: Path, source: Source, card: DatasetCard, size: int, filter_name: Filter,
-    limit: int | None, on_bad_image: OnBadImage,
-) -> FrozenSet:  # fmt: skip
+def _make(path: Path, request: _Request) -> FrozenSet:
+    source, size = request.source, request.size
     images: list[FrozenImage] = []
-    pngs: list[bytes] = []
-    skipped: list[SkippedImage] = []
-    inputs: list[tuple[str, str | None]] = []
+    skipped: list[dict[str, str]] = []
+    inputs: dict[str, str | None] = {}
     for entry in source.entries():
-        if limit is not None and len(images) == limit:
+        if request.limit is not None and len(images) == request.limit:
             break
-        digest: str | None = None
+        # file names that are not valid Unicode are kept in a form that can be stored
+        file = entry.file.encode("utf-8", "backslashreplace").decode("utf-8")
+        inputs[entry.id] = None
         try:
             data = source.read(entry)
-            digest = _sha256(data)
+            digest = inputs[entry.id] = _sha256(data)
             original = source.decode(entry, data)
-        except BadImage as bad:
-            if on_bad_image == "fail":
+        except BadImageError as bad:
+            if request.on_bad_image == "fail":
                 raise DataError(
-                    f"the image {entry.file} cannot be used: {bad}. Remove or mend it, or pass "
-                    f"over such images with --on-bad-image skip."
+                    f"the image {file} cannot be used: {bad}. Remove or mend it, or pass over "
+                    f"such images with --on-bad-image skip."
                 ) from bad
-            log.warning("%s is skipped: %s", entry.file, bad)
-            skipped.append(SkippedImage(_printable(entry.file), str(bad)))
-        else:
-            pixels = square(original, size, filter_name)
-            images.append(
-                FrozenImage(
-                    entry.id,
-                    _printable(entry.file),
-                    original.width,
-                    original.height,
-                    digest,
-                    _sha256(pixels.tobytes()),
-                )  # fmt: skip
-            )
-            pngs.append(encode_png(pixels))
-        inputs.append((entry.id, digest))
+            log.warning("%s is skipped: %s", file, bad)
+            skipped.append({"file": file, "reason": str(bad)})
+            continue
+        pixels = square(original, size, request.resize_filter)
+        width, height = original.size
+        pixel_sha256 = _sha256(pixels.tobytes())
+        images.append(
+            FrozenImage(entry.id, file, width, height, digest, pixel_sha256, pixels)
+        )  # fmt: skip
     if not images:
         raise DataError(
-            f"none of the {len(skipped)} images of {card.name!r} can be used; the first, "
-            f"{skipped[0].file}: {skipped[0].reason}"
+            f"none of the {len(skipped)} images can be used; the first, {skipped[0]['file']}: "
+            f"{skipped[0]['reason']}"
         )
-    frozen = FrozenSet(
-        path=path,
-        fingerprint=fingerprint_of(
-            tuple(images), dataset=card.name, card_version=card.version, domain=card.domain,
-            size=size, filter_name=filter_name,
-        ),
-        dataset=card.name,
-        card_version=card.version,
-        domain=card.domain,
-        source=source.name,
-        stand_in=source.stand_in,
-        note=source.note,
-        size=size,
-        filter=filter_name,
-        images=tuple(images),
-        skipped=tuple(skipped),
-    )  # fmt: skip
-    _write(frozen, pngs, inputs)
+    ordered = tuple(images)
+    fingerprint = _fingerprint(ordered, size, request.resize_filter)
+    frozen = FrozenSet(path, fingerprint, size, request.resize_filter, ordered, tuple(skipped))
+    _write(frozen, inputs)
     return frozen
 
 
-def _printable(file: str) -> str:
-    """File names that are not valid Unicode, in a form that can be stored."""
-    return file.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _write(
-    frozen: FrozenSet, pngs: list[bytes], inputs: list[tuple[str, str | None]]
-) -> None:  # fmt: skip
-    rows = [{**asdict(image), "png": png} for image, png in zip(frozen.images, pngs, strict=True)]
+def _write(frozen: FrozenSet, inputs: dict[str, str | None]) -> None:
+    rows = [
+        {**{key: getattr(image, key) for key in _COLUMNS}, "png": encode_png(image.pixels)}
+        for image in frozen.images
+    ]
     facts = {
-        key: value
-        for key, value in asdict(frozen).items()
-        if key not in {"path", "images"}
-    }  # fmt: skip
-    metadata = {_METADATA: _canonical({**facts, "format": FORMAT, "inputs": inputs})}
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata(metadata))
+        "format": FORMAT,
+        "fingerprint": frozen.fingerprint,
+        "size": frozen.size,
+        "resize_filter": frozen.resize_filter,
+        "skipped": list(frozen.skipped),
+        "inputs": inputs,
+    }
+    table = pa.Table.from_pylist(
+        rows, schema=_SCHEMA.with_metadata({_METADATA: _canonical(facts)})
+    )  # fmt: skip
     partial = frozen.path.with_name(f".{frozen.path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -327,58 +239,40 @@ def _damaged(path: Path, reason: str) -> DataError:
     )
 
 
-def _read(path: Path) -> tuple[FrozenSet, list[bytes]]:
-    """A stored set and its PNGs; every hash is checked."""
+def _read(path: Path) -> tuple[FrozenSet, dict[str, str | None]]:
+    """A stored set, every hash checked, and the SHA-256 of the files it was made from."""
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[_METADATA])
-        rows = table.to_pylist()
-        pngs = [row.pop("png") for row in rows]
-        images = tuple(FrozenImage(**row) for row in rows)
-        skipped = tuple(SkippedImage(**item) for item in facts.pop("skipped"))
-        found_format, _ = facts.pop("format"), facts.pop("inputs")
-        frozen = FrozenSet(path=path, images=images, skipped=skipped, **facts)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"the frozen sample set {path} is gone. Run the same command again to make it anew."
-        ) from error
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        if facts["format"] != FORMAT:
+            raise ValueError(f"its format is {facts['format']}, not {FORMAT}")
+        images = tuple(
+            FrozenImage(**{key: row[key] for key in _COLUMNS}, pixels=decode_png(row["png"]))
+            for row in table.to_pylist()
+        )
+        size, resize_filter = facts["size"], facts["resize_filter"]
+        frozen = FrozenSet(
+            path, facts["fingerprint"], size, resize_filter, images, tuple(facts["skipped"])
+        )  # fmt: skip
+        inputs: dict[str, str | None] = facts["inputs"]
+    except (pa.ArrowException, OSError, SyntaxError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, " ".join(str(error).split())[:200]) from error
-    if found_format != FORMAT:
-        raise _damaged(path, f"it is of format {found_format}, not {FORMAT}")
-    for image, png in zip(images, pngs, strict=True):
-        if _pixel_sha256(path, image, png) != image.pixel_sha256:
+    for image in images:
+        if _sha256(image.pixels.tobytes()) != image.pixel_sha256:
             raise _damaged(path, f"the pixels of {image.image_id!r} are not those of its hash")
-    expected = fingerprint_of(
-        images, dataset=frozen.dataset, card_version=frozen.card_version, domain=frozen.domain,
-        size=frozen.size, filter_name=frozen.filter,
-    )  # fmt: skip
-    if expected != frozen.fingerprint:
+    if _fingerprint(images, size, resize_filter) != frozen.fingerprint:
         raise _damaged(path, "its images are not those of its fingerprint")
-    return frozen, pngs
+    return frozen, inputs
 
 
-def _pixel_sha256(path: Path, image: FrozenImage, png: bytes) -> str:
-    try:
-        return _sha256(decode_png(png).tobytes())
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged(path, f"the image {image.image_id!r} cannot be decoded") from error
-
-
-def _inputs_unchanged(path: Path, source: Source) -> bool:
+def _unchanged(source: Source, inputs: dict[str, str | None]) -> bool:
     """Whether the files a set was made from still have the bytes they had."""
-    metadata = pq.read_schema(path).metadata
-    inputs: dict[str, str | None] = dict(json.loads(metadata[_METADATA])["inputs"])
-    return all(
-        digest == inputs[entry.id]
-        for entry, digest in _digests(source, lambda entry: entry.id in inputs)
-    )
-
-
-def _digests(source: Source, wanted: Callable[[Entry], bool]) -> Iterator[tuple[Entry, str | None]]:
     for entry in source.entries():
-        if wanted(entry):
+        if entry.id in inputs:
             try:
-                yield entry, _sha256(source.read(entry))
-            except BadImage:
-                yield entry, None
+                found: str | None = _sha256(source.read(entry))
+            except BadImageError:
+                found = None
+            if found != inputs[entry.id]:
+                return False
+    return True

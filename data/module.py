@@ -27,7 +27,9 @@ class ChunkSampler(Sampler[int]):
     """Rank r takes the chunks r, r + world, r + 2 world, ... that are not done yet.
 
     The share of a rank does not depend on what is done, so ranks that start at different moments
-    of a resumed run never take the same chunk. A rank may own none.
+    of a resumed run never take the same chunk. A rank may own none. The sampler has no length on
+    purpose: Lightning refuses or skips a loader whose length is 0, and a rank that skips its loop
+    misses the barriers of the others.
 
     Args:
         count: chunks of the whole run.
@@ -43,9 +45,6 @@ class ChunkSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.chunks)
-
-    def __len__(self) -> int:
-        return len(self.chunks)
 
 
 class _Chunks(Dataset[Chunk]):

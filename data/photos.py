@@ -31,57 +31,47 @@ class Photo:
 
 
 PHOTOS: dict[str, Photo] = {
-    "astronaut": Photo(
+    "skimage/astronaut": Photo(
         "skimage", "data/astronaut.png",
         "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
         "NASA (Eileen Collins), public domain",
     ),
-    "chelsea": Photo(
+    "skimage/chelsea": Photo(
         "skimage", "data/chelsea.png",
         "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
         "Stefan van der Walt, CC0",
     ),
-    "coffee": Photo(
+    "skimage/coffee": Photo(
         "skimage", "data/coffee.png",
         "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
         "Rachel Michetti, CC0",
     ),
-    "motorcycle-left": Photo(
+    "skimage/motorcycle": Photo(
         "skimage", "data/motorcycle_left.png",
         "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
         "Middlebury Stereo Dataset 2014 (D. Scharstein et al.), public domain",
     ),
-    "motorcycle-right": Photo(
-        "skimage", "data/motorcycle_right.png",
-        "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
-        "Middlebury Stereo Dataset 2014 (D. Scharstein et al.), public domain",
-    ),
-    "rocket": Photo(
+    "skimage/rocket": Photo(
         "skimage", "data/rocket.jpg",
         "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
         "SpaceX, public domain",
     ),
-    "hubble": Photo(
+    "skimage/hubble_deep_field": Photo(
         "skimage", "data/hubble_deep_field.jpg",
         "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
         "NASA, public domain",
     ),
-    "tissue": Photo(
-        "skimage", "data/ihc.png",
-        "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef",
-        "Center for Microscopy And Molecular Imaging, no known copyright restrictions",
-    ),
-    "china": Photo(
+    "sklearn/china.jpg": Photo(
         "sklearn", "datasets/images/china.jpg",
         "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
         "danielbuechele, CC BY 2.0",
     ),
-    "flower": Photo(
+    "sklearn/flower.jpg": Photo(
         "sklearn", "datasets/images/flower.jpg",
         "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
         "vultilion, CC BY 2.0",
     ),
-    "grace-hopper": Photo(
+    "matplotlib/grace_hopper.jpg": Photo(
         "matplotlib", "mpl-data/sample_data/grace_hopper.jpg",
         "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
         "James S. Davis, United States Navy, public domain",

@@ -1,4 +1,4 @@
-"""Where images come from: one interface, and the sources by name."""
+"""Where images come from: one interface, and the two sources that need no download."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 from PIL import Image, ImageOps
 
 from benchmark.errors import DataError
-from data.card import DatasetCard, Window
+from data.cards import Window
+from data.decode import BadImageError, decode
 from data.photos import PHOTOS, photo_bytes
-from data.pixels import BadImage, decode_rgb
 
 _ID_LENGTH = 60
 
@@ -42,12 +42,15 @@ class Source(ABC):
     """
 
     name: ClassVar[str]
-    stand_in: bool = False
-    note: str | None = None
+    stand_in: ClassVar[bool] = False
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """JSON-able facts that, with the bytes read, decide every pixel."""
+        """JSON-able facts that, with the bytes read, decide every image."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts for a run's manifest."""
 
     @abstractmethod
     def entries(self) -> Sequence[Entry]:
@@ -62,48 +65,46 @@ class Source(ABC):
         """The bytes of an entry's file.
 
         Raises:
-            BadImage: it cannot be read.
+            BadImageError: it cannot be read.
         """
 
     def decode(self, entry: Entry, data: bytes) -> Image.Image:
         """The entry's image in RGB.
 
         Raises:
-            BadImage: the bytes are no usable image.
+            BadImageError: the bytes are no usable image.
         """
-        return decode_rgb(data)
+        return decode(data)
 
 
 class EmbeddedSource(Source):
     """The windows of a card, cut at run time out of photographs that dependencies ship."""
 
     name = "embedded"
+    stand_in = True
 
-    def __init__(self, card: DatasetCard) -> None:
-        self._windows = {window.id: window for window in card.embedded.windows}
-        self.stand_in = card.embedded.stand_in
-        self.note = card.embedded.note
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self._windows = {window.id: window for window in windows}
 
     def identity(self) -> dict[str, Any]:
         return {"windows": [window.model_dump() for window in self._windows.values()]}
 
-    def entries(self) -> Sequence[Entry]:
-        return [Entry(window.id, self._file(window)) for window in self._windows.values()]
+    def describe(self) -> dict[str, Any]:
+        used = dict.fromkeys(window.photo for window in self._windows.values())
+        return {"name": self.name, "photos": {name: PHOTOS[name].credit for name in used}}
 
-    @staticmethod
-    def _file(window: Window) -> str:
-        photo = PHOTOS.get(window.photo)
-        return f"{photo.package}/{photo.file}" if photo else window.photo
+    def entries(self) -> Sequence[Entry]:
+        return [Entry(window.id, window.photo) for window in self._windows.values()]
 
     def read(self, entry: Entry) -> bytes:
         return photo_bytes(self._windows[entry.id].photo)
 
     def decode(self, entry: Entry, data: bytes) -> Image.Image:
         window = self._windows[entry.id]
-        photo = decode_rgb(data)
+        photo = decode(data)
         right, bottom = window.left + window.side, window.top + window.side
         if right > photo.width or bottom > photo.height:
-            raise BadImage(
+            raise BadImageError(
                 f"the window {window.id!r} reaches ({right}, {bottom}), but the photograph "
                 f"{window.photo!r} has {photo.width} x {photo.height} pixels"
             )
@@ -129,10 +130,13 @@ class FolderSource(Source):
     def identity(self) -> dict[str, Any]:
         return {"files": [entry.file for entry in self.entries()]}
 
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "folder": str(self.folder)}
+
     def entries(self) -> Sequence[Entry]:
         files = self._files()
         return [
-            Entry(entry_id, file) for entry_id, file in zip(file_ids(files), files, strict=True)
+            Entry(image_id, file) for image_id, file in zip(file_ids(files), files, strict=True)
         ]
 
     def _files(self) -> list[str]:
@@ -168,28 +172,17 @@ class FolderSource(Source):
         try:
             return (self.folder / entry.file).read_bytes()
         except OSError as error:
-            raise BadImage(f"it cannot be read: {error.strerror}") from error
-
-
-SOURCES: dict[str, type[Source]] = {
-    source.name: source for source in (EmbeddedSource, FolderSource)
-}
-
-
-def slug(text: str) -> str:
-    """Lower-case ASCII letters and digits of a text, in groups joined by single hyphens."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+            raise BadImageError(f"it cannot be read ({error.strerror})") from error
 
 
 def file_ids(files: Sequence[str]) -> list[str]:
     """File-name safe, unique ids of file names.
 
-    An id is the stem's slug. Where two files would share one, or a stem is too long or has no
-    ASCII letters, eight digits of the name's SHA-256 are added: to all that would share it, so
-    that an id does not depend on the order of files.
+    An id is the stem in lower-case ASCII letters, digits and single hyphens. Where two files would
+    share one, or a stem is too long or has no such letters, eight digits of the name's SHA-256 are
+    added: to all that would share it, so that an id does not depend on the order of files.
     """
-    stems = [slug(Path(file).stem) for file in files]
+    stems = [_slug(Path(file).stem) for file in files]
     shared = {stem for stem, count in Counter(stems).items() if count > 1}
     ids = []
     for file, stem in zip(files, stems, strict=True):
@@ -198,3 +191,8 @@ def file_ids(files: Sequence[str]) -> list[str]:
             stem = f"{stem[:_ID_LENGTH].strip('-') or 'image'}-{digest}"
         ids.append(stem)
     return ids
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")

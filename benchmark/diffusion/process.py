@@ -117,7 +117,9 @@ class DiffusionProcess:
         abar = self.alpha_bar(i)
         return (1.0 - abar) / float(np.sqrt(abar))
 
-    def ddpm_step(self, mean: Tensor, i: int, log_variance: Tensor | float, noise: Tensor) -> Tensor:
+    def ddpm_step(
+        self, mean: Tensor, i: int, log_variance: Tensor | float, noise: Tensor
+    ) -> Tensor:
         """x_{t-1} = mean + exp(log_variance / 2) z, without noise at step 0."""
         if i == 0:
             return mean
@@ -133,7 +135,8 @@ class DiffusionProcess:
         Song et al. 2021, eq. 12; see :meth:`ddim_sigma`.
         """
         previous = float(self.schedule.alphas_cumprod_prev[i])
-        mean = float(np.sqrt(previous)) * x0 + float(np.sqrt(max(0.0, 1 - previous - sigma**2))) * eps
+        beside = float(np.sqrt(max(0.0, 1 - previous - sigma**2)))
+        mean = float(np.sqrt(previous)) * x0 + beside * eps
         return mean if noise is None or i == 0 or sigma == 0 else mean + sigma * noise
 
     def conditioned_ddpm_step(

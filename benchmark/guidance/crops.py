@@ -80,7 +80,7 @@ def draw_crops(
     maps = CropMaps(
         centre, half,
         affine_map((2 * angle - 1) * _MAX_ANGLE, (2 * shift - 1) * 2 * _MAX_SHIFT),
-        perspective_map(corners.unflatten(-1, (4, 2)) * _DISTORTION),
+        perspective_map(corners.view(*corners.shape[:-1], 4, 2) * _DISTORTION),
     )  # fmt: skip
     return CropMaps(*(part.float() for part in vars(maps).values())).to(noise.device)
 
@@ -120,7 +120,8 @@ def perspective_map(inward: Tensor) -> Tensor:
     rows_y = torch.stack([zero, zero, zero, x, y, one, -gy * x, -gy * y], -1)
     system = torch.cat([rows_x, rows_y], -2)
     solution = torch.linalg.solve(system, torch.cat([gx, gy], -1)[..., None])[..., 0]
-    return torch.cat([solution, torch.ones_like(solution[..., :1])], -1).unflatten(-1, (3, 3))
+    rows = torch.cat([solution, torch.ones_like(solution[..., :1])], -1)
+    return rows.view(*rows.shape[:-1], 3, 3)
 
 
 def cut(images: Tensor, maps: CropMaps, size: int) -> Tensor:
@@ -134,19 +135,26 @@ def cut(images: Tensor, maps: CropMaps, size: int) -> Tensor:
     Returns:
         [B * N, 3, size, size], sample-major (crops of a sample are adjacent).
     """
+    with torch.autocast(images.device.type, enabled=False):
+        return _cut(images.float(), maps, size)
+
+
+def _cut(images: Tensor, maps: CropMaps, size: int) -> Tensor:
     batch, channels = images.shape[:2]
     count = maps.centre.shape[1]
     axis = (torch.arange(size, device=images.device, dtype=torch.float32) * 2 + 1) / size - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)]).flatten(1)  # [3, P]
     warped = maps.perspective @ points
-    flat = warped[:, :, :2] / warped[:, :, 2:]  # [B, N, 2, P]
-    # points behind the viewer have a negative denominator and lie outside as well
-    inside = (flat.abs() <= 1).all(2) & (warped[:, :, 2] > 0)
+    # points behind the viewer have a negative denominator and lie outside as well; it is kept from
+    # 0, where the mask would hide an infinity but not the NaN of its gradient
+    ahead = warped[:, :, 2] > 1e-6
+    flat = warped[:, :, :2] / warped[:, :, 2:].clamp(min=1e-6)  # [B, N, 2, P]
+    inside = (flat.abs() <= 1).all(2) & ahead
     turned = maps.affine[..., :2] @ flat + maps.affine[..., 2:]
     placed = maps.centre[..., None] + maps.half_size[..., None] * turned.clamp(-1, 1)
     grid = placed.transpose(2, 3).reshape(batch, count * size, size, 2)
-    sampled = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     sampled = sampled.view(batch, channels, count, size, size).transpose(1, 2)
     mask = inside.view(batch, count, 1, size, size)
     return torch.where(mask, sampled, 0.0).flatten(0, 1)

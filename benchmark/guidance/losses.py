@@ -18,10 +18,13 @@ def spherical_distance(u: Tensor, v: Tensor) -> Tensor:
     """
     chord = (F.normalize(u, dim=-1) - F.normalize(v, dim=-1)).norm(dim=-1)
     # above 1 only by rounding, where asin would give NaN
-    return chord.div(2).clamp(max=1.0).arcsin().pow(2).mul(2)
+    half_angle: Tensor = chord.div(2).clamp(max=1.0).arcsin()
+    return half_angle.pow(2).mul(2)
 
 
-def directional_distance(image: Tensor, source: Tensor, text: Tensor, source_text: Tensor) -> Tensor:
+def directional_distance(
+    image: Tensor, source: Tensor, text: Tensor, source_text: Tensor
+) -> Tensor:
     """1 - cos(image - source, text - source_text) of raw embeddings (StyleGAN-NADA, ZeCon).
 
     Args:
@@ -58,7 +61,9 @@ def info_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     Returns:
         [B], mean over the anchors; log N if queries carry no information.
     """
-    logits = torch.bmm(query, key.detach().transpose(1, 2)) / temperature
+    # bfloat16 would round cosines that are divided by 0.07
+    with torch.autocast(query.device.type, enabled=False):
+        logits = torch.bmm(query.float(), key.detach().float().transpose(1, 2)) / temperature
     own = torch.diagonal(logits, dim1=1, dim2=2)
     return (torch.logsumexp(logits, dim=2) - own).mean(1)
 

@@ -8,6 +8,7 @@ feature is a mean over the positions that look like it. Checked against
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Attention = Literal["global", "local", "local_global", "none"]
+Attention = Literal["global", "local", "local_global"]
 WindowLayout = Literal["spatial", "upstream"]
 
-# rows of attention that are held at once: 2^25 floats are 128 MiB
-_BLOCK_ELEMENTS = 2**25
+# what a block of rows holds at once: 2^23 floats are 32 MiB, and a handful of such arrays exist
+_BLOCK_ELEMENTS = 2**23
 
 
 @dataclass(frozen=True)
@@ -27,42 +28,34 @@ class Routing:
     """Anchors of one layer and the weights that gather their features.
 
     Attributes:
-        positions: [B, N] flat indices of the anchors.
-        weights: [B, N, HW] for global attention, [B, N, w * w] for local, None for plain gathering.
-        window: side of the local window, 0 if the weights are global or absent.
-        layout: order of a window's vectors, see :func:`local_windows`.
+        positions: [B, N] flat indices of the anchors, row by row.
+        weights: [B, N, HW] for global attention, [B, N, w * w] for local.
+        window: side of the local window, 0 if the weights are global.
+        layout: order of a window's vectors, see :func:`local_keys`.
     """
 
     positions: Tensor
-    weights: Tensor | None
+    weights: Tensor
     window: int = 0
     layout: WindowLayout = "spatial"
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Anchor features: [B, C, H, W] -> [B, N, C]."""
-        if self.weights is None:
-            flat = features.flatten(2).transpose(1, 2)
-            index = self.positions[..., None].expand(-1, -1, flat.shape[2])
-            return flat.gather(1, index)
-        if not self.window:
-            return torch.bmm(self.weights, features.flatten(2).transpose(1, 2))
-        windows = local_windows(features, self.window, self.positions, self.layout)
-        return torch.einsum("bnw,bnwc->bnc", self.weights, windows)
+        """Anchor features: [B, C, H, W] -> [B, N, C] float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            if not self.window:
+                return torch.bmm(self.weights, features.flatten(2).transpose(1, 2))
+            values = local_values(features, self.window, self.positions, self.layout)
+            return torch.einsum("bnw,bnwc->bnc", self.weights, values)
 
     def expand(self, index: Tensor) -> Routing:
-        """The routing of sample ``index[b]`` for each b."""
-        weights = None if self.weights is None else self.weights[index]
-        return Routing(self.positions[index], weights, self.window, self.layout)
+        """The routing of image ``index[b]`` for each b."""
+        return Routing(self.positions[index], self.weights[index], self.window, self.layout)
 
 
-def local_windows(features: Tensor, window: int, positions: Tensor, layout: WindowLayout) -> Tensor:
-    """Vectors in the zero-padded window around positions: [B, C, H, W], [B, N] -> [B, N, w * w, C].
-
-    ``spatial`` gives one feature vector for each of the w * w places. ``upstream`` repeats what the
-    official code does: it reshapes unfold's (C, w * w) axis as (w * w, C) without transposing, so
-    that its "vectors" mix places and channels.
-    """
-    batch, channels, height, width = features.shape
+def _window_values(features: Tensor, window: int, positions: Tensor) -> Tensor:
+    """Zero-padded w x w neighbourhoods of [B, N] positions: [B, C, H, W] -> [B, C, N, w * w]."""
+    channels, width = features.shape[1], features.shape[3]
     radius = window // 2
     padded = F.pad(features, (radius, radius, radius, radius))
     row, column = positions // width, positions % width
@@ -70,95 +63,128 @@ def local_windows(features: Tensor, window: int, positions: Tensor, layout: Wind
     rows = (row[..., None] + steps)[..., :, None]
     columns = (column[..., None] + steps)[..., None, :]
     index = (rows * (width + 2 * radius) + columns).flatten(1)  # [B, N * w * w]
-    flat = padded.flatten(2)
-    picked = flat.gather(2, index[:, None].expand(-1, channels, -1))
-    picked = picked.view(batch, channels, -1, window * window)  # [B, C, N, w * w]
+    picked = padded.flatten(2).gather(2, index[:, None].expand(-1, channels, -1))
+    return picked.view(len(features), channels, -1, window * window)
+
+
+def local_keys(features: Tensor, window: int, positions: Tensor, layout: WindowLayout) -> Tensor:
+    """Vectors that positions attend to locally: [B, C, H, W], [B, N] -> [B, N, w * w, C].
+
+    ``spatial`` gives the feature vector at each of the w * w places. ``upstream`` repeats the
+    official code, which reshapes unfold's (C, w * w) axis as (w * w, C) without transposing it, so
+    that its "vectors" mix places and channels of the window.
+    """
+    values = _window_values(features, window, positions)
     if layout == "spatial":
-        return picked.permute(0, 2, 3, 1)
-    return picked.transpose(1, 2).reshape(batch, -1, window * window, channels)
+        return values.permute(0, 2, 3, 1)
+    return values.transpose(1, 2).reshape(len(features), -1, window * window, features.shape[1])
 
 
-def _entropy(attention: Tensor) -> Tensor:
-    """- sum p log p over the last axis, with 0 log 0 = 0."""
-    return -torch.xlogy(attention, attention).sum(-1)
+def local_values(features: Tensor, window: int, positions: Tensor, layout: WindowLayout) -> Tensor:
+    """Vectors that local attention averages: [B, C, H, W], [B, N] -> [B, N, w * w, C].
+
+    For ``spatial`` they are the keys. Upstream's are not its keys: a transposition leaves the axes
+    as (C, w * w, N) and a view calls them (N, w * w, C), so that anchors are mixed as well.
+    """
+    values = _window_values(features, window, positions)
+    if layout == "spatial":
+        return values.permute(0, 2, 3, 1)
+    return values.transpose(2, 3).reshape(len(features), -1, window * window, features.shape[1])
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Entropy of softmax(logits) over the last axis, in nats.
+
+    With d_k = logit_k - largest logit and S the sum of exp(d_k) over all but the largest, it is
+    log(1 + S) - sum d_k exp(d_k) / (1 + S). Nothing cancels: unscaled attention is often one-hot
+    to float precision, where - sum p log p (upstream) loses the largest weight's own part.
+    """
+    top, place = logits.max(dim=-1, keepdim=True)
+    below = logits - top
+    weight = below.exp().scatter(-1, place, 0.0)
+    rest = weight.sum(-1)
+    return torch.log1p(rest) - (weight * below).sum(-1) / (1 + rest)
+
+
+def _global_logits(features: Tensor, positions: Tensor) -> Tensor:
+    keys = features.flatten(2)
+    queries = keys.transpose(1, 2).gather(1, positions[..., None].expand(-1, -1, keys.shape[1]))
+    return torch.bmm(queries, keys)
 
 
 def global_attention(features: Tensor, positions: Tensor) -> Tensor:
     """Rows of softmax(F F^T), unscaled as upstream: [B, C, H, W], [B, N] -> [B, N, HW]."""
-    keys = features.flatten(2)
-    queries = keys.transpose(1, 2).gather(
-        1, positions[..., None].expand(-1, -1, keys.shape[1])
-    )
-    return torch.bmm(queries, keys).softmax(dim=2)
+    return _global_logits(features, positions).softmax(dim=2)
 
 
 def global_entropy(features: Tensor) -> Tensor:
     """Entropy of every row of the global attention: [B, C, H, W] -> [B, HW], in blocks of rows."""
-    batch, _, height, width = features.shape
-    count = height * width
-    rows = max(1, _BLOCK_ELEMENTS // (batch * count))
-    blocks = []
-    for start in range(0, count, rows):
-        block = torch.arange(start, min(start + rows, count), device=features.device)
-        blocks.append(_entropy(global_attention(features, block.expand(batch, -1))))
-    return torch.cat(blocks, dim=1)
+    width = features.shape[2] * features.shape[3]
+    return _in_blocks(features, width, lambda rows: _entropy(_global_logits(features, rows)))
+
+
+def _local_logits(features: Tensor, window: int, positions: Tensor, layout: WindowLayout) -> Tensor:
+    keys = local_keys(features, window, positions, layout)
+    flat = features.flatten(2).transpose(1, 2)
+    queries = flat.gather(1, positions[..., None].expand(-1, -1, flat.shape[2]))
+    return torch.einsum("bnc,bnwc->bnw", queries, keys)
 
 
 def local_attention(
     features: Tensor, window: int, positions: Tensor, layout: WindowLayout
 ) -> Tensor:
     """Attention of positions to their window, padding included: -> [B, N, w * w]."""
-    windows = local_windows(features, window, positions, layout)
-    flat = features.flatten(2).transpose(1, 2)
-    queries = flat.gather(1, positions[..., None].expand(-1, -1, flat.shape[2]))
-    return torch.einsum("bnc,bnwc->bnw", queries, windows).softmax(dim=2)
+    return _local_logits(features, window, positions, layout).softmax(dim=2)
 
 
 def local_entropy(features: Tensor, window: int, layout: WindowLayout = "spatial") -> Tensor:
     """Entropy of every position's local attention: [B, C, H, W] -> [B, HW], in blocks of rows."""
-    batch, channels, height, width = features.shape
+    return _in_blocks(
+        features,
+        features.shape[1] * window * window,
+        lambda rows: _entropy(_local_logits(features, window, rows, layout)),
+    )
+
+
+def _in_blocks(features: Tensor, per_row: int, entropy: Callable[[Tensor], Tensor]) -> Tensor:
+    """``entropy`` of all positions, so many at a time that a block of ``per_row`` floats fits."""
+    batch, _, height, width = features.shape
     count = height * width
-    rows = max(1, _BLOCK_ELEMENTS // (batch * channels * window * window))
-    blocks = []
-    for start in range(0, count, rows):
-        block = torch.arange(start, min(start + rows, count), device=features.device)
-        positions = block.expand(batch, -1)
-        blocks.append(_entropy(local_attention(features, window, positions, layout)))
-    return torch.cat(blocks, dim=1)
+    size = max(1, _BLOCK_ELEMENTS // (batch * per_row))
+    order = torch.arange(count, device=features.device).expand(batch, -1)
+    return torch.cat([entropy(rows) for rows in torch.split(order, size, dim=1)], dim=1)
 
 
 @torch.no_grad()
 def select(
     features: Tensor, attention: Attention, anchors: int, *, window: int = 7,
-    layout: WindowLayout = "spatial", permutation: Tensor | None = None,
+    layout: WindowLayout = "spatial",
 ) -> Routing:  # fmt: skip
     """Choose the anchors of a layer and their routing, from the source's features.
 
     Args:
         features: [B, C, H, W] of the source.
         attention: ``global``; ``local``; ``local_global`` (rows by local entropy, routed with
-            global attention: the paper's best); ``none`` (random places, as in ZeCon).
+            global attention: the paper's best).
         anchors: N; fewer where the map has fewer positions.
         window: odd side of the local window (7 upstream).
-        permutation: [B, HW] random order, needed by ``none``.
+        layout: see :func:`local_keys`.
 
     Raises:
-        ValueError: ``none`` without a permutation, or an even window.
+        ValueError: even window.
     """
-    count = min(anchors, features.shape[2] * features.shape[3])
-    if attention == "none":
-        if permutation is None:
-            raise ValueError("random anchors need a permutation of the positions")
-        return Routing(permutation[:, :count], None)
     if window % 2 == 0:
         raise ValueError(f"the attention window must be odd, got {window}")
-    entropy = (
-        global_entropy(features)
-        if attention == "global"
-        else local_entropy(features, window, layout)
-    )
-    positions = entropy.sort(dim=1, stable=True).indices[:, :count]
-    if attention == "local":
-        weights = local_attention(features, window, positions, layout)
-        return Routing(positions, weights, window, layout)
-    return Routing(positions, global_attention(features, positions))
+    count = min(anchors, features.shape[2] * features.shape[3])
+    with torch.autocast(features.device.type, enabled=False):
+        features = features.float()
+        entropy = (
+            global_entropy(features)
+            if attention == "global"
+            else local_entropy(features, window, layout)
+        )
+        positions = entropy.sort(dim=1, stable=True).indices[:, :count]
+        if attention == "local":
+            weights = local_attention(features, window, positions, layout)
+            return Routing(positions, weights, window, layout)
+        return Routing(positions, global_attention(features, positions))

@@ -1,34 +1,24 @@
-"""Style guidance by a CLIP encoder: global and directional, on crops or on the whole image."""
+"""Style guidance in CLIP space: global and directional, on crops or on the whole image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
 from benchmark.guidance.losses import directional_distance, spherical_distance
 
 
-class ImageEncoder(Protocol):
-    """The part of a CLIP encoder that guidance uses."""
-
-    input_size: int
-
-    def encode_image(self, images: Tensor) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class StyleTarget:
-    """Where the style is in CLIP space; all [B, D], not normalised.
+    """Where the style is in CLIP space; both [B, D], not normalised.
 
-    ``source_image`` is the embedding of the whole source image, ``source`` that of its style in
-    words (the source prompt), ``target`` that of the wanted style.
+    ``target`` is the wanted style, ``source`` the source's style ("Photo"): embeddings of prompts
+    here, but nothing depends on that.
     """
 
     target: Tensor
     source: Tensor
-    source_image: Tensor
 
 
 def global_loss(embeddings: Tensor, style: StyleTarget) -> Tensor:
@@ -36,11 +26,17 @@ def global_loss(embeddings: Tensor, style: StyleTarget) -> Tensor:
     return spherical_distance(embeddings, style.target[:, None]).mean(1)
 
 
-def directional_loss(embeddings: Tensor, style: StyleTarget) -> Tensor:
-    """Mean over crops of 1 - cos(crop - whole source, target - source words): [B, N, D] -> [B].
+def directional_loss(embeddings: Tensor, source_image: Tensor, style: StyleTarget) -> Tensor:
+    """Mean over crops of 1 - cos(crop - source image, target - source style).
 
-    The source image enters whole, not in crops, as in ZeCon's code and in CLIPstyler.
+    Args:
+        embeddings: [B, N, D] of the output's crops.
+        source_image: [B, 1, D] of the whole source, as in ZeCon's code and in CLIPstyler, or
+            [B, N, D] of its crops.
+
+    Returns:
+        [B].
     """
     return directional_distance(
-        embeddings, style.source_image[:, None], style.target[:, None], style.source[:, None]
+        embeddings, source_image, style.target[:, None], style.source[:, None]
     ).mean(1)

@@ -45,4 +45,4 @@ class Psnr(SampleMetric):
         decibels = peak_signal_noise_ratio(
             outputs.double(), sources.double(), data_range=255.0, reduction="none", dim=(1, 2, 3)
         )
-        self._keep(decibels.clamp_max(CEILING_DB))
+        self._keep(decibels.clamp(0.0, CEILING_DB))

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError
-
 from benchmark.zoo.loading import load_strictly
 
 CONFIGS = Path(__file__).parent / "mini" / "configs"
@@ -76,10 +75,11 @@ class ClipEncoder(nn.Module):
     def __init__(self, model: nn.Module, tokenizer: Any, name: str) -> None:
         super().__init__()
         self.name = name
-        self.model: Any = model.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
-        size = self.model.visual.image_size
-        self.input_size: int = size if isinstance(size, int) else size[0]
+        clip: Any = model
+        size: int | tuple[int, int] = clip.visual.image_size
+        self.input_size = size if isinstance(size, int) else size[0]
         self.context_length: int = tokenizer.context_length
 
     @classmethod
@@ -118,7 +118,8 @@ class ClipEncoder(nn.Module):
                 f"{self.name} reads images of shape [N, {', '.join(map(str, expected))}], "
                 f"got {list(images.shape)}: resize them first"
             )
-        features: Tensor = self.model.encode_image(normalise(self.model, images))
+        clip: Any = self.model
+        features: Tensor = clip.encode_image(normalise(self.model, images))
         return features.float()
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -132,7 +133,8 @@ class ClipEncoder(nn.Module):
         """
         tokens = tokenise(self._tokenizer, prompts)
         device = next(self.model.parameters()).device
-        features: Tensor = self.model.encode_text(tokens.to(device))
+        clip: Any = self.model
+        features: Tensor = clip.encode_text(tokens.to(device))
         return features.float()
 
     def resize(self, images: Tensor) -> Tensor:
@@ -140,6 +142,4 @@ class ClipEncoder(nn.Module):
         size = (self.input_size, self.input_size)
         if tuple(images.shape[2:]) == size:
             return images
-        return F.interpolate(
-            images, size=size, mode="bicubic", align_corners=False, antialias=True
-        )
+        return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True)

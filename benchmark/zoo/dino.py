@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError, WeightsError
-
 from benchmark.zoo.loading import load_strictly
+
 from .vgg import IMAGENET_MEAN, IMAGENET_STD
 
 HEAD_WIDTH = 64  # in all official models, and in the mini one
@@ -28,7 +28,8 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values: [N, heads, L, HEAD_WIDTH] each."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, HEAD_WIDTH)).permute(2, 0, 3, 1, 4)
+        batch, length, _ = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, HEAD_WIDTH).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
         return query, key, value
 
@@ -60,7 +61,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class PatchEmbed(nn.Module):
@@ -112,7 +114,7 @@ class DinoViT(nn.Module):
         for key in ("patch_embed.proj.weight", "pos_embed", "cls_token"):
             if key not in state:
                 raise WeightsError(
-                    f"the checkpoint has no {key}, so it is not a vision transformer in DINO's layout"
+                    f"the checkpoint has no {key}, so it is no vision transformer in DINO's layout"
                 )
         width, _, patch, _ = state["patch_embed.proj.weight"].shape
         if width % HEAD_WIDTH:
@@ -133,18 +135,17 @@ class DinoViT(nn.Module):
         side = math.isqrt(self.pos_embed.shape[1] - 1)
         if (rows, columns) == (side, side):
             return self.pos_embed
-        grid = self.pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = self.pos_embed[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
         scale = ((rows + 0.1) / side, (columns + 0.1) / side)
         grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
         return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
     def tokens(self, images: Tensor) -> Tensor:
         """Input of the first block, [N, 1 + L, D], from images [N, 3, H, W] in [-1, 1]."""
-        height, width = images.shape[2:]
-        if images.ndim != 4 or height % self.patch or width % self.patch:
+        if images.ndim != 4 or images.shape[2] % self.patch or images.shape[3] % self.patch:
             raise ValueError(
-                f"images of shape {list(images.shape)} cannot be cut into {self.patch}x{self.patch} "
-                "patches: resize them to a multiple"
+                f"images of shape {list(images.shape)} cannot be cut into patches of {self.patch} "
+                "pixels: resize them to a multiple"
             )
         patches = self.patch_embed(((images + 1) / 2 - self.mean) / self.std)
         rows, columns = patches.shape[2:]
@@ -161,8 +162,9 @@ class DinoViT(nn.Module):
         return out
 
     def cls(self, images: Tensor) -> Tensor:
-        """Class token [N, D] float32 of images [N, 3, H, W] in [-1, 1] (sides multiples of a patch)."""
-        return self(images)[:, 0].float()
+        """Class token [N, D] float32 of images [N, 3, H, W] in [-1, 1]."""
+        tokens: Tensor = self(images)
+        return tokens[:, 0].float()
 
     def keys(self, images: Tensor, layer: int = -1) -> Tensor:
         """Keys of one block's attention, heads side by side (Tumanyan et al. 2022, section 3).

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import WeightsError
-
 from benchmark.zoo.loading import load_strictly
 
 Points = npt.NDArray[np.float64]
@@ -73,9 +72,7 @@ class FaceAligner:
         min_probability: below it, a detection does not count.
     """
 
-    def __init__(
-        self, device: torch.device | str = "cpu", *, min_probability: float = 0.9
-    ) -> None:
+    def __init__(self, device: torch.device | str = "cpu", *, min_probability: float = 0.9) -> None:
         from facenet_pytorch import MTCNN
 
         self.min_probability = min_probability
@@ -90,7 +87,11 @@ class FaceAligner:
         scale = DETECTION_SIZE / min(height, width)
         size = (round(height * scale), round(width * scale))
         x = F.interpolate(
-            image[None].float().cpu(), size=size, mode="bicubic", align_corners=False, antialias=True
+            image[None].float().cpu(),
+            size=size,
+            mode="bicubic",
+            align_corners=False,
+            antialias=True,
         )
         pad = round(DETECTION_PAD * DETECTION_SIZE)
         x = F.pad(x.clamp(-1, 1), (pad, pad, pad, pad), mode="replicate")
@@ -112,9 +113,7 @@ class FaceAligner:
         return [self.detect(image) for image in images]
 
     @staticmethod
-    def crop(
-        images: Tensor, faces: Sequence[Face], size: int, *, margin: float = 1.0
-    ) -> Tensor:
+    def crop(images: Tensor, faces: Sequence[Face], size: int, *, margin: float = 1.0) -> Tensor:
         """Aligned crops, differentiable with respect to the images.
 
         Args:

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError, WeightsError
-
 from benchmark.zoo.loading import load_strictly
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,7 +18,7 @@ MINI_WIDTHS = (8, 16, 32, 64, 64)  # an eighth of VGG19's
 
 
 def conv_indices() -> dict[str, int]:
-    """Index in torchvision's ``features`` of each convolution: ``conv1_1`` -> 0 ... ``conv5_4`` -> 34."""
+    """Index in torchvision's ``features`` of each convolution, from ``conv1_1`` to ``conv5_4``."""
     indices: dict[str, int] = {}
     index = 0
     for stage, convs in enumerate(CONVS_PER_STAGE, start=1):
@@ -114,6 +113,6 @@ class VggFeatures(nn.Module):
         return {name: features[name] for name in layers}
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Mean over positions of the deepest map, [N, C]; what the mini model's classifiers read."""
+        """Mean over positions of the deepest map, [N, C]."""
         deepest = self(images, ("conv5_4",))["conv5_4"]
         return F.adaptive_avg_pool2d(deepest, 1).flatten(1)

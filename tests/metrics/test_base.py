@@ -57,7 +57,9 @@ class Brightness(SampleMetric):
 
 
 @pytest.mark.parametrize("metric_class", ALL)
-def test_float_images_are_refused(metric_class: type[SampleMetric], zoo: Any, photos: Tensor) -> None:
+def test_float_images_are_refused(
+    metric_class: type[SampleMetric], zoo: Any, photos: Tensor
+) -> None:
     metric = metric_class.from_zoo(zoo, PROMPTS)
     with pytest.raises(DataError, match=r"uint8 in 0\.\.255, but got torch\.float32.*to_pixels"):
         metric.update_batch(batch(to_float(photos), photos))
@@ -143,7 +145,9 @@ def test_no_value_at_all_is_nan_and_never_zero() -> None:
 
 def test_non_finite_values_are_failures() -> None:
     metric = Brightness()
-    metric._keep(torch.tensor([1.0, torch.nan, torch.inf]))
+    images = torch.ones(3, 3, 4, 4)
+    images[1, 0, 0, 0], images[2, 0, 0, 0] = torch.nan, torch.inf
+    metric.update(images, ["dogs"] * 3)
     assert [score.value for score in metric.per_sample()] == [1.0, None, None]
     assert metric.per_sample()[1].status == "failed: the metric is not a finite number"
     assert metric.compute().item() == 1.0

@@ -62,9 +62,7 @@ def damage(images: Tensor, share: float, noise: float, generator: torch.Generato
 
 def crop_matrices(count: int, crops: Crops, generator: torch.Generator) -> Tensor:
     """Homographies [B, 3, 3] from the output's to the input's [-1, 1] coordinates."""
-    area = torch.exp(
-        _uniform(count, math.log(crops.min_area), math.log(crops.max_area), generator)
-    )
+    area = torch.exp(_uniform(count, math.log(crops.min_area), math.log(crops.max_area), generator))
     whole = torch.rand(count, generator=generator) < crops.whole
     large = _uniform(count, min(0.6, crops.max_area), crops.max_area, generator)
     area = torch.where(whole, large, area)

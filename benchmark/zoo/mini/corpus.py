@@ -51,7 +51,9 @@ def _decode(data: bytes, size: int) -> Pixels:
     return np.asarray(image)
 
 
-def load(folder: Path, split: str, domains: tuple[str, ...] = DOMAINS, size: int = SIZE) -> Pictures:
+def load(
+    folder: Path, split: str, domains: tuple[str, ...] = DOMAINS, size: int = SIZE
+) -> Pictures:
     """Decode one split of some domains.
 
     Raises:

@@ -42,19 +42,38 @@ class Schedule:
 
 
 class Recipe(Protocol):
-    """What a model's training file provides."""
+    """What a model's training file provides.
+
+    Attributes:
+        name: of the model and its files.
+        kind: of the model in the weights registry.
+        seed: of the initial weights and of the batches.
+        domains: corpus domains it reads.
+    """
 
     name: str
+    kind: str
+    seed: int
+    batch_size: int
+    domains: tuple[str, ...]
     schedule: Schedule
 
     def build(self) -> nn.Module:
         """The untrained model, from a seeded generator of its own."""
 
-    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, model: nn.Module, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch. The batch depends on ``generator`` (seeded by the step) alone."""
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Figures on held-out images, for the model card."""
+    def finish(self, model: nn.Module) -> nn.Module:
+        """The part of the trained model that ships."""
+
+    def architecture(self) -> dict[str, Any]:
+        """Configuration of the shipped model, for its card."""
+
+    def evaluate(self, shipped: nn.Module, model: nn.Module) -> dict[str, float]:
+        """Figures of the shipped model on held-out images; ``model`` is the trained whole."""
 
 
 @dataclass
@@ -98,6 +117,22 @@ def _update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
         e.copy_(p)
 
 
+def resume(recipe: Recipe, work_dir: Path, device: torch.device) -> TrainState:
+    """State of a training run, from its checkpoint if there is one, else untrained."""
+    model = recipe.build().to(device)
+    schedule = recipe.schedule
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, betas=schedule.betas,
+        weight_decay=schedule.weight_decay,
+    )  # fmt: skip
+    state = TrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer)
+    checkpoint = work_dir / f"{recipe.name}.ckpt"
+    if checkpoint.is_file():
+        state.restore(checkpoint, device)
+        log.info("%s: resumed at step %d", recipe.name, state.step)
+    return state
+
+
 def train(
     recipe: Recipe, work_dir: Path, *, seed: int, device: torch.device, save_every_s: float = 120.0,
     max_seconds: float | None = None,
@@ -112,16 +147,8 @@ def train(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = work_dir / f"{recipe.name}.ckpt"
-    model = recipe.build().to(device)
-    schedule = recipe.schedule
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule.learning_rate, betas=schedule.betas,
-        weight_decay=schedule.weight_decay,
-    )  # fmt: skip
-    state = TrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer)
-    if checkpoint.is_file():
-        state.restore(checkpoint, device)
-        log.info("%s: resumed at step %d", recipe.name, state.step)
+    state = resume(recipe, work_dir, device)
+    model, optimizer, schedule = state.model, state.optimizer, recipe.schedule
     curve_path = work_dir / f"{recipe.name}.csv"
     clock = time.monotonic()
     saved_at = clock

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.diffusion.process import DiffusionProcess
 from benchmark.diffusion.schedule import Schedule as NoiseSchedule
 from benchmark.diffusion.unet import UNet, UNetConfig
 
@@ -32,6 +34,7 @@ TRANSFER_TIMESTEPS = 620
 TRANSFER_SHARE = 0.85
 UNCONDITIONAL_SHARE = 0.2
 STYLISED_SHARE = 0.5
+EVALUATED, INVERTED = 128, 32  # held-out pictures of each figure
 VLB_WEIGHT = 1e-3  # "rescaled" hybrid loss of Nichol & Dhariwal 2021, section 3.1
 
 
@@ -44,8 +47,13 @@ class UNetRecipe:
     """Hybrid loss (noise MSE + variational bound for the variance) on uint8 picture banks."""
 
     name = "unet"
+    kind = "unet"
+    seed = 0
+    domains: tuple[str, ...] = corpus.DOMAINS
 
-    def __init__(self, folder: Path, cache: Path, *, steps: int, batch_size: int = 16, copies: int = 2) -> None:
+    def __init__(
+        self, folder: Path, cache: Path, *, steps: int, batch_size: int = 16, copies: int = 2
+    ) -> None:
         self.batch_size = batch_size
         self.schedule = Schedule(steps=steps, learning_rate=6e-4, ema_decay=0.9995)
         photos = corpus.load(folder, "train")
@@ -71,7 +79,7 @@ class UNetRecipe:
             torch.manual_seed(0)
             model = UNet(CONFIG)
         use_fast_group_norm(model)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model.to(memory_format=torch.channels_last)
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         styled = round(self.batch_size * STYLISED_SHARE)
@@ -90,7 +98,9 @@ class UNetRecipe:
         high = torch.randint(TRANSFER_TIMESTEPS, 1000, (count,), generator=generator)
         return torch.where(torch.rand(count, generator=generator) < TRANSFER_SHARE, low, high)
 
-    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, model: nn.Module, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
         device = next(model.parameters()).device
         x0, labels = self._batch(generator)
         t = self._timesteps(len(x0), generator)
@@ -98,13 +108,17 @@ class UNetRecipe:
         abar = self._alphas_cumprod[t][:, None, None, None]
         xt = abar.sqrt() * x0 + (1 - abar).sqrt() * noise
         x0, xt, noise = (v.to(device) for v in (x0, xt, noise))
-        output = model(xt.contiguous(memory_format=torch.channels_last), t.to(device), labels.to(device))
+        output = model(
+            xt.contiguous(memory_format=torch.channels_last), t.to(device), labels.to(device)
+        )
         eps, fraction = output.float().chunk(2, dim=1)
         mse = F.mse_loss(eps, noise)
         vlb = self._variational_bound(x0, xt, t, eps.detach(), fraction)
         return mse + VLB_WEIGHT * vlb, {"mse": float(mse.detach()), "vlb": float(vlb.detach())}
 
-    def _variational_bound(self, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor, fraction: Tensor) -> Tensor:
+    def _variational_bound(
+        self, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor, fraction: Tensor
+    ) -> Tensor:
         """KL(q(x_{t-1} | x_t, x_0) || p) in bits, times 1000 / 1000; step 0 is left out."""
 
         def at(table: Tensor) -> Tensor:
@@ -121,14 +135,23 @@ class UNetRecipe:
         kl = torch.where(at(torch.arange(1000)) > 0, kl, torch.zeros_like(kl))
         return kl.mean() / math.log(2.0)
 
+    def finish(self, model: nn.Module) -> nn.Module:
+        """What is shipped: the same weights with PyTorch's own group normalisation."""
+        plain = UNet(CONFIG)
+        plain.load_state_dict(model.state_dict())
+        return plain.to(memory_format=torch.channels_last)
+
+    def architecture(self) -> dict[str, Any]:
+        return CONFIG.model_dump(mode="json")
+
     @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Denoising MSE at fixed timesteps on held-out photos and paintings."""
-        model.eval()
-        device = next(model.parameters()).device
+    def evaluate(self, shipped: nn.Module, model: nn.Module) -> dict[str, float]:
+        """Denoising MSE on held-out pictures, and PSNR of DDIM inversion and reconstruction."""
+        shipped.eval()
         generator = torch.Generator().manual_seed(1)
-        chosen = torch.randperm(len(self._held_out), generator=generator)[:128]
+        chosen = torch.randperm(len(self._held_out), generator=generator)[:EVALUATED]
         x0, labels = to_model_range(self._held_out[chosen]), self._held_out_labels[chosen]
+        device = next(shipped.parameters()).device
         noise = torch.randn(x0.shape, generator=generator)
         figures: dict[str, float] = {}
         for timestep in (50, 250, 500, 750):
@@ -138,10 +161,33 @@ class UNetRecipe:
                 part = slice(start, start + 32)
                 xt = (abar.sqrt() * x0[part] + (1 - abar).sqrt() * noise[part]).to(device)
                 t = torch.full((len(xt),), timestep, device=device)
-                eps = model(xt, t, labels[part].to(device)).float()[:, :3]
+                eps = shipped(xt, t, labels[part].to(device)).float()[:, :3]
                 total += F.mse_loss(eps, noise[part].to(device), reduction="sum").item()
             figures[f"denoising_mse_t{timestep}"] = total / noise.numel()
+        few = slice(0, INVERTED)
+        figures["ddim_reconstruction_psnr_50_25"] = reconstruction_psnr(
+            shipped, x0[few].to(device), labels[few].to(device)
+        )
         return figures
+
+
+def reconstruction_psnr(unet: nn.Module, x0: Tensor, labels: Tensor) -> float:
+    """PSNR in dB (peak to peak 2) after DDIM inversion to step 25 of 50 and back.
+
+    Args:
+        x0: [B, 3, 64, 64] in [-1, 1].
+        labels: [B] classes.
+    """
+    process = DiffusionProcess(NoiseSchedule.linear(50))
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        out: Tensor = unet(x, t, labels)
+        return out
+
+    latent = process.invert(denoise, x0, 25)  # to the noise level of step 25
+    back = process.reconstruct(denoise, latent, 26)  # steps 25 .. 0
+    mse = (back.clamp(-1, 1) - x0).square().mean((1, 2, 3))
+    return float((10 * torch.log10(4.0 / mse)).mean())
 
 
 def to_model_range(pixels: Tensor) -> Tensor:

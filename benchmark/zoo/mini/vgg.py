@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.zoo.vgg import MINI_WIDTHS, VggFeatures
 
+from . import corpus
 from .augment import Crops, random_crops
 from .clip import CONTENT, PHOTO, Bank, Facts
 from .trainer import Schedule
@@ -73,8 +75,9 @@ class VggRecipe:
     """Three cross-entropies over random crops of photos, paintings and stylised photos."""
 
     name = "vgg"
-    kind = "vgg19-features"
+    kind = "vgg"
     seed = 31
+    domains: tuple[str, ...] = corpus.DOMAINS
 
     def __init__(
         self, folder: Path, cache: Path, *, steps: int, batch_size: int = 128, copies: int = 2
@@ -103,7 +106,7 @@ class VggRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = VggClassifier(len(self._label_index))
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model.to(memory_format=torch.channels_last)
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         bank, half = self.bank, self.batch_size // 2
@@ -131,15 +134,12 @@ class VggRecipe:
         total = torch.stack(list(losses.values())).sum()
         return total, {name: float(value.detach()) for name, value in losses.items()}
 
-    @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Shares of held-out images whose class the heads name (floats in [0, 1])."""
-        assert isinstance(model, VggClassifier)
-        return self.evaluate_shipped(model.folded(), model)
+    def architecture(self) -> dict[str, Any]:
+        return {"widths": list(MINI_WIDTHS), "layout": "torchvision vgg19 features"}
 
     @torch.no_grad()
-    def evaluate_shipped(self, shipped: nn.Module, model: nn.Module) -> dict[str, float]:
-        """As :meth:`evaluate`, with the shipped (folded) features and the trained heads."""
+    def evaluate(self, shipped: nn.Module, model: nn.Module) -> dict[str, float]:
+        """Shares of held-out images whose class the heads read off the shipped features."""
         assert isinstance(shipped, VggFeatures) and isinstance(model, VggClassifier)
         bank, heads = self.held_out, model.heads
         vgg = shipped.to(next(heads.parameters()).device).eval()
@@ -159,7 +159,9 @@ class VggRecipe:
     @staticmethod
     def _features(vgg: VggFeatures, pixels: Tensor) -> Tensor:
         device = vgg.mean.device
-        return torch.cat([vgg.pooled(to_model_range(part).to(device)) for part in pixels.split(128)])
+        return torch.cat(
+            [vgg.pooled(to_model_range(part).to(device)) for part in torch.split(pixels, 128)]
+        )
 
     def finish(self, model: nn.Module) -> nn.Module:
         """What is shipped: the features with the normalisation folded in."""
