@@ -30,7 +30,7 @@ from benchmark.interface import (
     MethodConfig,
     StyleBatch,
     StyleTransferMethod,
-)  # fmt: skip
+)
 from benchmark.noise import NoiseSource
 from benchmark.profiling import phase
 
@@ -173,7 +173,8 @@ class ZeCon(StyleTransferMethod):
         """
 
         def denoise(xt: Tensor, t: Tensor) -> Tensor:
-            return self.denoiser(xt, t, labels)
+            out: Tensor = self.denoiser(xt, t, labels)
+            return out
 
         ddim = self.config.reverse_process == "ddim"
         believed = self._believed(step)

@@ -28,7 +28,7 @@ from benchmark.interface import (
     MethodConfig,
     StyleBatch,
     StyleTransferMethod,
-)  # fmt: skip
+)
 from benchmark.noise import NoiseSource
 from benchmark.ours_config import QSAttnConfig
 from benchmark.profiling import phase

@@ -85,10 +85,8 @@ def contact_sheet(
     width = _GAP + columns * (cell_width + _GAP)
 
     lines = [(line, font, _INK) for line in wrap(title, font, width - 2 * _GAP, 2)]
-    if note:
-        lines += [
-            (line, small, _NOTE) for line in wrap(note, small, width - 2 * _GAP, HEADER_LINES)
-        ]
+    notes = " ".join(filter(None, (STAND_IN if stand_in else None, note)))
+    lines += [(line, small, _NOTE) for line in wrap(notes, small, width - 2 * _GAP, HEADER_LINES)]
     if pages > 1:
         shown_rows = f"rows {first + 1} to {first + len(shown)} of {len(rows)}"
         lines.append((shown_rows, small, _INK))

@@ -50,7 +50,9 @@ def respaced_timesteps(num_steps: int, respacing: int | str) -> list[int]:
     for index, count in enumerate(counts):
         length = size + (1 if index < extra else 0)
         if not 0 < count <= length:
-            raise ValueError(f"cannot take {count} steps of a section of {length} (respacing={text!r})")
+            raise ValueError(
+                f"cannot take {count} steps of a section of {length} (respacing={text!r})"
+            )
         stride_f = (length - 1) / (count - 1) if count > 1 else 1.0
         position = 0.0
         for _ in range(count):  # repeated addition, as upstream: rounding depends on it

@@ -273,7 +273,9 @@ class UNet(nn.Module):
     def _embed(self, timesteps: Tensor, labels: Tensor | None) -> Tensor:
         if (labels is not None) != (self.config.num_classes is not None):
             needs = "needs" if self.config.num_classes is not None else "does not take"
-            raise ValueError(f"this U-Net {needs} class labels (num_classes={self.config.num_classes})")
+            raise ValueError(
+                f"this U-Net {needs} class labels (num_classes={self.config.num_classes})"
+            )
         emb: Tensor = self.time_embed(timestep_embedding(timesteps, self.config.model_channels))
         if labels is not None:
             emb = emb + self.label_emb(labels)
@@ -319,8 +321,10 @@ class UNet(nn.Module):
         Raises:
             ValueError: if a block does not exist or the list is not increasing.
         """
-        if not blocks or list(blocks) != sorted(set(blocks)) or not (
-            0 <= blocks[0] and blocks[-1] < len(self.input_blocks)
+        if (
+            not blocks
+            or list(blocks) != sorted(set(blocks))
+            or not (blocks[0] >= 0 and blocks[-1] < len(self.input_blocks))
         ):
             raise ValueError(
                 f"encoder blocks must be increasing indices below {len(self.input_blocks)}, "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,25 @@ def build_clip(architecture: str, seed: int = 0) -> nn.Module:
     """
     if architecture not in open_clip.list_models():
         open_clip.add_model_config(CONFIGS)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _expecting_no_weights():
         torch.manual_seed(seed)
         model: nn.Module = open_clip.create_model(architecture, precision="fp32", device="cpu")
     return model
+
+
+@contextmanager
+def _expecting_no_weights() -> Iterator[None]:
+    """Drop open_clip's warning that a model starts from random weights: ours are loaded later."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("No pretrained weights")
+
+    root = logging.getLogger()
+    root.addFilter(keep)
+    try:
+        yield
+    finally:
+        root.removeFilter(keep)
 
 
 def normalise(model: nn.Module, images: Tensor) -> Tensor:

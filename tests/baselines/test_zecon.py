@@ -6,10 +6,8 @@ Golden numbers: ``tests/golden/make_zecon.py`` ran the official ``ImageEditor`` 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,40 +17,25 @@ from torch import Tensor
 
 import baselines.zecon
 from baselines.zecon import ZeCon, ZeConConfig
-from benchmark.diffusion.unet import UNet, UNetConfig
 from benchmark.guidance.crops import CropMaps, affine_map, perspective_map
 from benchmark.guidance.style import StyleTarget
 from benchmark.interface import StyleBatch, StyleRequest
 from benchmark.noise import NoiseSource
-from benchmark.zoo.denoiser import Denoiser
-from benchmark.zoo.vgg import VggFeatures
-from tests.golden.official_format import (
-    CLIP_MEAN, CLIP_STD, EDITOR_CROP_SIZE, EDITOR_CROPS, EDITOR_UNET, VGG_WIDTHS, TinyEncoder,
-    filled_state, shapes_of,
-)  # fmt: skip
+from tests.golden.official_format import EDITOR_CROP_SIZE, EDITOR_CROPS
 from tests.golden.zecon_case import (
-    CASES, README_WEIGHTS, RESPACING, SIZE, T0, Case, prompt_embedding, source_pixels,
-)  # fmt: skip
+    CASES,
+    README_WEIGHTS,
+    RESPACING,
+    SIZE,
+    T0,
+    Case,
+    prompt_embedding,
+    source_pixels,
+)
+from tests.tiny_zoo import TinyZoo
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REQUEST = StyleRequest("i__p", "i", "dogs", "p", "target", "source")
-
-
-class TinyClip(torch.nn.Module):
-    """The encoder of the golden numbers behind the interface of a CLIP."""
-
-    input_size = EDITOR_CROP_SIZE
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = TinyEncoder()
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-        return self.encoder.encode_image(((images + 1) / 2 - mean) / std)
-
-    def encode_text(self, prompts: list[str]) -> Tensor:
-        return torch.cat([prompt_embedding(prompt) for prompt in prompts])
 
 
 class NamedNoise(NoiseSource):
@@ -81,13 +64,8 @@ def given_windows(noise: NamedNoise, purpose: str, count: int, **_: Any) -> Crop
 
 
 @pytest.fixture(scope="module")
-def zoo() -> Any:
-    shapes = json.loads((GOLDEN / "unet_shapes.json").read_text(encoding="utf-8"))["editor"]
-    unet = UNet(UNetConfig.model_validate(EDITOR_UNET)).eval().requires_grad_(False)
-    unet.load_state_dict(filled_state(shapes, "editor"))
-    vgg = VggFeatures.from_state_dict(filled_state(shapes_of(VggFeatures(VGG_WIDTHS)), "vgg"))
-    denoiser, clip = Denoiser(unet), TinyClip()
-    return SimpleNamespace(denoiser=lambda: denoiser, clip=lambda role: clip, vgg=lambda: vgg)
+def zoo() -> TinyZoo:
+    return TinyZoo()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +77,7 @@ def source() -> Tensor:
     return torch.from_numpy(source_pixels()).permute(2, 0, 1)[None].float().div(255).mul(2).sub(1)
 
 
-def method_for(case: Case, zoo: Any) -> ZeCon:
+def method_for(case: Case, zoo: TinyZoo) -> ZeCon:
     config = ZeConConfig(
         respacing=RESPACING, t0=T0, forward_process=case.forward, reverse_process=case.reverse,
         eta=case.eta, n_patches=EDITOR_CROPS, **case.weights,
@@ -114,7 +92,7 @@ STYLE = StyleTarget(prompt_embedding("target"), prompt_embedding("source"))
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_guided_steps_equal_the_official_ones(
-    case: Case, zoo: Any, golden: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+    case: Case, zoo: TinyZoo, golden: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step from the official x_t: gradient through the denoiser, all losses, fixed crops."""
     monkeypatch.setattr(baselines.zecon, "draw_crops", given_windows)
@@ -141,7 +119,7 @@ def test_guided_steps_equal_the_official_ones(
 
 @pytest.mark.parametrize("case", CASES[1:], ids=lambda case: case.name)
 def test_whole_editing_job_equals_the_official_one(
-    case: Case, zoo: Any, golden: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+    case: Case, zoo: TinyZoo, golden: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Inversion or noising, start and all steps; a random network amplifies rounding on the way."""
     monkeypatch.setattr(baselines.zecon, "draw_crops", given_windows)
@@ -174,14 +152,14 @@ def batch_of(prompts: dict[str, str]) -> StyleBatch:
     return StyleBatch(images, requests)
 
 
-def small(zoo: Any, **changes: Any) -> ZeCon:
+def small(zoo: TinyZoo, **changes: Any) -> ZeCon:
     values = {"respacing": 10, "t0": 3, "n_patches": 3} | dict(CASES[1].weights) | changes
     method = ZeCon(ZeConConfig(**values))
     method.prepare(zoo)
     return method
 
 
-def test_a_sample_does_not_depend_on_its_neighbours(zoo: Any) -> None:
+def test_a_sample_does_not_depend_on_its_neighbours(zoo: TinyZoo) -> None:
     batch = batch_of({"a": "x", "b": "y", "c": "z"})
     method = small(zoo)
     together = method.stylize(batch, NoiseSource(5, batch.sample_ids))
@@ -195,7 +173,7 @@ def test_a_sample_does_not_depend_on_its_neighbours(zoo: Any) -> None:
     assert (together - other).abs().max() > 0.01
 
 
-def test_a_broken_sample_breaks_alone(zoo: Any) -> None:
+def test_a_broken_sample_breaks_alone(zoo: TinyZoo) -> None:
     batch = batch_of({"a": "x", "b": "y"})
     images = batch.images.clone()
     images[0, 0, 3, 3] = float("nan")

@@ -1,7 +1,8 @@
 """Schedule, inversion and reverse steps against the official process.
 
-Golden numbers: ``tests/golden/make_process.py`` (YSerin/ZeCon 51e679e, whose gaussian_diffusion.py is
-openai/guided-diffusion 22e0df8 with a DDIM inversion loop), respaced to 50 steps, tiny random U-Net.
+Golden numbers: ``tests/golden/make_process.py`` (YSerin/ZeCon 51e679e, whose gaussian_diffusion.py
+is openai/guided-diffusion 22e0df8 with a DDIM inversion loop), respaced to 50 steps, with a tiny
+random U-Net.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The U-Net against the official one (openai/guided-diffusion 22e0df8, through YSerin/ZeCon 51e679e).
+"""The U-Net against the official one (openai/guided-diffusion 22e0df8, as in YSerin/ZeCon 51e679e).
 
 Golden outputs and listings were made by ``tests/golden/make_unet.py``: the official class, weights
 drawn from parameter names, float32 on a CPU.
@@ -16,8 +16,14 @@ from safetensors.torch import load_file
 
 from benchmark.diffusion.unet import UNet, UNetConfig
 from tests.golden.official_format import (
-    EDITOR_UNET, UNET_LABELS, UNET_TIMESTEPS, UNETS, filled_state, picture, shapes_of,
-)  # fmt: skip
+    EDITOR_UNET,
+    UNET_LABELS,
+    UNET_TIMESTEPS,
+    UNETS,
+    filled_state,
+    picture,
+    shapes_of,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES: dict[str, dict[str, list[int]]] = json.loads(
@@ -91,7 +97,7 @@ def test_encoder_pass_stops_at_the_deepest_block(tmp_path: Path) -> None:
     ("listing", "config"), [("adm-256", ADM_256), ("ilvr-256", ILVR_256)]
 )  # fmt: skip
 def test_full_size_state_dict_equals_the_official_one(listing: str, config: UNetConfig) -> None:
-    """ImageNet and LSUN-bedroom checkpoints have the first architecture, FFHQ and AFHQ-dog the second."""
+    """ImageNet and LSUN checkpoints have the first architecture, FFHQ and AFHQ-dog the second."""
     with torch.device("meta"):
         model = UNet(config)
     assert shapes_of(model) == SHAPES[listing]

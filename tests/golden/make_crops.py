@@ -38,7 +38,9 @@ def main() -> None:
         out["corners"].append(perspective._params["end_points"])
     # the full 128x128 crops are large: two of them are enough
     out["crop"] = out["crop"][:2]
-    save_file(contiguous({k: torch.cat(v).float() for k, v in out.items()}), HERE / "crops.safetensors")
+    save_file(
+        contiguous({k: torch.cat(v).float() for k, v in out.items()}), HERE / "crops.safetensors"
+    )
 
 
 if __name__ == "__main__":

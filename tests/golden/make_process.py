@@ -10,8 +10,13 @@ from safetensors.torch import save_file
 
 from tests.golden.official_format import EDITOR_UNET, calm, named_normal, picture
 from tests.golden.upstream import (
-    HERE, checkouts, contiguous, filled_official_unet, official_process, scripted,
-)  # fmt: skip
+    HERE,
+    checkouts,
+    contiguous,
+    filled_official_unet,
+    official_process,
+    scripted,
+)
 
 RESPACINGS = ("1000", "250", "50", "37", "10,15,20", "ddim50")
 ARRAYS = (

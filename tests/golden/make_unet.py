@@ -11,11 +11,20 @@ import torch
 from safetensors.torch import save_file
 
 from tests.golden.official_format import (
-    EDITOR_UNET, UNET_LABELS, UNET_TIMESTEPS, UNETS, picture, shapes_of,
-)  # fmt: skip
+    EDITOR_UNET,
+    UNET_LABELS,
+    UNET_TIMESTEPS,
+    UNETS,
+    picture,
+    shapes_of,
+)
 from tests.golden.upstream import (
-    HERE, checkouts, contiguous, filled_official_unet, official_unet,
-)  # fmt: skip
+    HERE,
+    checkouts,
+    contiguous,
+    filled_official_unet,
+    official_unet,
+)
 
 ADM_256 = {
     "image_size": 256, "model_channels": 256, "channel_mult": (1, 1, 2, 2, 4, 4),
@@ -48,7 +57,9 @@ def main() -> None:
         for name, config in FULL_SIZE.items():
             shapes[name] = shapes_of(official_unet(config))
     save_file(contiguous(outputs), HERE / "unet.safetensors")
-    text = json.dumps(shapes, separators=(",", ":")).replace('"time_embed.0.weight"', '\n"time_embed.0.weight"')
+    text = json.dumps(shapes, separators=(",", ":")).replace(
+        '"time_embed.0.weight"', '\n"time_embed.0.weight"'
+    )
     (HERE / "unet_shapes.json").write_text(text + "\n", encoding="utf-8")
 
 

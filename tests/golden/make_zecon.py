@@ -20,15 +20,36 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from tests.golden.official_format import (
-    CLIP_MEAN, CLIP_STD, EDITOR_CROP_SIZE, EDITOR_CROPS, EDITOR_UNET, VGG_WIDTHS, TinyEncoder,
-    filled_state, named_normal, shapes_of,
-)  # fmt: skip
+    CLIP_MEAN,
+    CLIP_STD,
+    EDITOR_CROP_SIZE,
+    EDITOR_CROPS,
+    EDITOR_UNET,
+    VGG_WIDTHS,
+    TinyEncoder,
+    filled_state,
+    named_normal,
+    shapes_of,
+)
 from tests.golden.upstream import (
-    HERE, checkouts, contiguous, filled_official_unet, official, official_process, scripted,
-)  # fmt: skip
+    HERE,
+    checkouts,
+    contiguous,
+    filled_official_unet,
+    official,
+    official_process,
+    scripted,
+)
 from tests.golden.zecon_case import (
-    BLOCKS, CASES, README_WEIGHTS, RESPACING, SIZE, T0, Case, prompt_embedding, source_pixels,
-)  # fmt: skip
+    CASES,
+    README_WEIGHTS,
+    RESPACING,
+    SIZE,
+    T0,
+    Case,
+    prompt_embedding,
+    source_pixels,
+)
 
 POSITIONS = (1024, 1024, 256, 64, 16)
 
@@ -107,7 +128,9 @@ def editor_for(case: Case, image: Path) -> Any:
 
 def run(case: Case) -> dict[str, Tensor]:
     """Let the official editor do the job; returns what each step gave."""
-    loop_name = "p_sample_loop_progressive" if case.reverse == "ddpm" else "ddim_sample_loop_progressive"
+    loop_name = (
+        "p_sample_loop_progressive" if case.reverse == "ddpm" else "ddim_sample_loop_progressive"
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "source.png"
         Image.fromarray(source_pixels()).save(path)
@@ -124,11 +147,14 @@ def run(case: Case) -> dict[str, Tensor]:
         likes = draws[1:] if case.forward == "ddpm" else draws
         orders = [
             case.order(place, step, n).numpy()
-            for step in reversed(range(T0)) for place, n in zip(range(BLOCKS), POSITIONS, strict=True)
-        ]  # fmt: skip
+            for step in reversed(range(T0))
+            for place, n in enumerate(POSITIONS)
+        ]
         first = draws[:1] if case.forward == "ddpm" else []
         # DDPM noising draws a picture that the DDPM reverse process then ignores for one of its own
-        unused = [named_normal("unused", (1, 3, SIZE, SIZE))] if first and case.reverse == "ddpm" else []
+        unused = (
+            [named_normal("unused", (1, 3, SIZE, SIZE))] if first and case.reverse == "ddpm" else []
+        )
         with (
             scripted(torch, "randn_like", likes),
             scripted(torch, "randn", [*unused, *first]),

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.golden.official_format import EDITOR_CROPS, EDITOR_CROP_SIZE, named_normal, picture
+from tests.golden.official_format import EDITOR_CROP_SIZE, EDITOR_CROPS, named_normal, picture
 
 SIZE = 32
 RESPACING = 10
 T0 = 4
-BLOCKS = 5
 README_WEIGHTS = {
     "clip_global": 0.0, "clip_global_patch": 10000.0, "clip_dir": 0.0, "clip_dir_patch": 20000.0,
     "contrastive": 500.0, "mse": 5000.0, "vgg": 100.0, "range": 50.0,
@@ -40,11 +39,12 @@ class Case:
     def draws(self) -> list[str]:
         """Names of the Gaussian draws, in the order in which the official editor makes them."""
         names = ["forward"] if self.forward == "ddpm" else []
+        losses = ("clip_dir", "clip_dir_patch", "contrastive", "mse", "vgg")
         for step in reversed(range(T0)):
-            names.append(f"reverse/{step}")
-            for loss in ("clip_dir", "clip_dir_patch", "contrastive", "mse", "vgg"):
-                if self.weights[loss]:
-                    names.append(f"source/{loss}/{step}")
+            guidance = [f"source/{loss}/{step}" for loss in losses if self.weights[loss]]
+            # a DDPM step draws its noise before the guidance, a DDIM step after it
+            own = [f"reverse/{step}"]
+            names += own + guidance if self.reverse == "ddpm" else guidance + own
         return names
 
     def gaussian(self, name: str) -> Tensor:

@@ -88,7 +88,9 @@ def test_affine_map_undoes_rotation_and_shift() -> None:
 
 @given(st.floats(0.01, 0.5), st.floats(0.0, 0.5), st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_windows_lie_in_the_image_and_have_the_asked_area(low: float, extra: float, seed: int) -> None:
+def test_windows_lie_in_the_image_and_have_the_asked_area(
+    low: float, extra: float, seed: int
+) -> None:
     noise = NoiseSource(seed, ["a", "b"])
     maps = draw_crops(noise, "crops/1", 16, scale=(low, low + extra), augment=True)
     assert maps.centre.shape == (2, 16, 2)

@@ -1,4 +1,4 @@
-"""Guidance losses against ZeCon's own code (``tests/golden/make_zecon.py``, YSerin/ZeCon 51e679e)."""
+"""Guidance losses against ZeCon's code (``tests/golden/make_zecon.py``, YSerin/ZeCon 51e679e)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def test_range_penalty_equals_the_official_one(golden: dict[str, Tensor]) -> Non
 
 def test_clip_losses_equal_the_official_ones(golden: dict[str, Tensor]) -> None:
     embeddings = named_normal("losses/embeddings", (6, 24))
-    style = StyleTarget(named_normal("losses/text", (1, 24)), named_normal("losses/source", (1, 24)))
+    style = StyleTarget(
+        named_normal("losses/text", (1, 24)), named_normal("losses/source", (1, 24))
+    )
     whole = named_normal("losses/whole", (1, 24))
     # each crop as a sample of its own gives the distances one by one
     each = StyleTarget(style.target.expand(6, -1), style.source.expand(6, -1))
@@ -43,7 +45,9 @@ def test_clip_losses_equal_the_official_ones(golden: dict[str, Tensor]) -> None:
         directional_loss(embeddings[:, None], whole[None], each), golden["losses/directional"]
     )
     # and the loss of a sample is their mean
-    torch.testing.assert_close(global_loss(embeddings[None], style)[0], golden["losses/global"].mean())
+    torch.testing.assert_close(
+        global_loss(embeddings[None], style)[0], golden["losses/global"].mean()
+    )
     torch.testing.assert_close(
         directional_loss(embeddings[None], whole[None], style)[0],
         golden["losses/directional"].mean(),

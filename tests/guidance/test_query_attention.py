@@ -18,8 +18,14 @@ from torch import Tensor
 from benchmark.guidance import query_attention
 from benchmark.guidance.losses import unit_channels
 from benchmark.guidance.query_attention import (
-    Attention, WindowLayout, global_entropy, local_entropy, local_keys, local_values, select,
-)  # fmt: skip
+    Attention,
+    WindowLayout,
+    global_entropy,
+    local_entropy,
+    local_keys,
+    local_values,
+    select,
+)
 from tests.golden.official_format import named_normal
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -48,7 +54,9 @@ def plain_entropy(attention: Tensor) -> Tensor:
 def test_global_entropy_is_that_of_the_full_matrix() -> None:
     flat = SOURCE.flatten(2)
     attention = (flat.transpose(1, 2) @ flat).softmax(2)
-    torch.testing.assert_close(global_entropy(SOURCE), plain_entropy(attention), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        global_entropy(SOURCE), plain_entropy(attention), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_spatial_window_holds_the_neighbours_and_zeros_beyond_the_border() -> None:

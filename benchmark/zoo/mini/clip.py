@@ -213,7 +213,8 @@ class ClipRecipe:
             ema_decay=0.995,
             betas=(0.9, 0.98),
         )
-        self.crops = Crops(whole=0.5)
+        # what is shown needs most of the picture, the style does not
+        self.plain_crops, self.styled_crops = Crops(whole=0.6), Crops(whole=0.35)
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
         build_clip(name)  # registers the configuration, which the tokenizer reads
@@ -239,14 +240,16 @@ class ClipRecipe:
             bank.paintings[pick(n_paint, len(bank.paintings))],
         ])  # fmt: skip
         styled = pick(n_styled, len(bank.styled))
-        pixels = torch.cat([bank.pixels[plain], bank.styled[styled]])
         known = Facts.join([bank.facts[plain], bank.styled_facts[styled]])
         sources = torch.cat([plain, bank.styled_source[styled]]).tolist()
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         said = [bank.say(i, s, rng) for i, s in zip(sources, known.style.tolist(), strict=True)]
         facts = torch.tensor([fact for _, fact in said])
         tokens = self.tokenizer([text for text, _ in said])
-        images = random_crops(to_model_range(pixels), self.crops, generator)
+        images = torch.cat([
+            random_crops(to_model_range(bank.pixels[plain]), self.plain_crops, generator),
+            random_crops(to_model_range(bank.styled[styled]), self.styled_crops, generator),
+        ])  # fmt: skip
         return images, tokens, known, Facts(facts[:, 0], facts[:, 1], facts[:, 2])
 
     def loss(

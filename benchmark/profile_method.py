@@ -1,0 +1,199 @@
+"""``bench profile``: where a method's time goes, its FLOPs and its memory, on one batch."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.config import load_protocol
+from benchmark.environment import hardware
+from benchmark.errors import UsageError
+from benchmark.interface import StyleBatch, StyleTransferMethod
+from benchmark.launch import RunOptions, resolve
+from benchmark.noise import NoiseSource
+from benchmark.predict import to_pixels
+from benchmark.profiling import PhaseTimer
+from benchmark.run import encode_png
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Figures of one method on one machine; seconds are medians over the repeats.
+
+    ``phases`` are seconds a batch; ``other`` is what no phase claims. ``flops_per_image`` counts
+    matrix products, convolutions and attention, backward passes included.
+    """
+
+    method: str
+    protocol: str
+    precision: str
+    device: str
+    samples: int
+    images: int
+    seconds_per_image: float
+    first_batch_seconds: float
+    load_seconds: float
+    phases: dict[str, float]
+    flops_per_image: float
+    gflops_per_second: float
+    peak_memory_mib: float
+    config: dict[str, Any]
+    hardware: dict[str, Any]
+
+
+def profile(
+    name: str, *, dataset: str, protocol_name: str, samples: int, repeats: int,
+    assignments: tuple[str, ...], accelerator: str, precision: str, weights_dir: Path | None,
+) -> Profile:  # fmt: skip
+    """Run a warm-up batch, then ``repeats`` timed ones, then one that counts FLOPs.
+
+    Raises:
+        UsageError: unknown names, bad config, a precision or accelerator that is not offered here.
+    """
+    device = _device(accelerator)
+    started = time.perf_counter()
+    plan = resolve(
+        RunOptions(
+            method=name, dataset=dataset, protocol=protocol_name, prompts=None, prompt=None,
+            source_prompt=None, images=None, limit=samples, on_bad_image="fail", seed=0,
+            config=None, assignments=assignments, weights_dir=weights_dir, out=Path("runs"),
+            existing="resume", accelerator=accelerator, devices="1", strategy="auto", num_nodes=1,
+            precision=precision, batch_size=samples,
+        )
+    )  # fmt: skip
+    plan.zoo.to(device)
+    plan.method.prepare(plan.zoo)
+    load_seconds = time.perf_counter() - started
+    module = plan.dataset.data_module(
+        plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt, batch_size=samples
+    )
+    chunk = module.chunk(0)
+    batch = StyleBatch(chunk.images.to(device), chunk.requests)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    first, _ = _timed(plan.method, batch, precision)
+    runs = [_timed(plan.method, batch, precision) for _ in range(repeats)]
+    seconds = median(wall for wall, _ in runs)
+    phases = {
+        key: median(timer.get(key, 0.0) for _, timer in runs)
+        for key in dict.fromkeys(key for _, timer in runs for key in timer)
+    }
+    phases["other"] = max(0.0, seconds - sum(phases.values()))
+    phases["i/o"] = _io_seconds(batch)
+    with FlopCounterMode(display=False) as counter:
+        _stylize(plan.method, batch, precision)
+    flops = counter.get_total_flops()
+    return Profile(
+        method=name,
+        protocol=load_protocol(protocol_name).id,
+        precision=precision,
+        device=str(device),
+        samples=len(batch.requests),
+        images=len({request.image_id for request in batch.requests}),
+        seconds_per_image=seconds / len(batch.requests),
+        first_batch_seconds=first,
+        load_seconds=load_seconds,
+        phases=phases,
+        flops_per_image=flops / len(batch.requests),
+        gflops_per_second=flops / seconds / 1e9,
+        peak_memory_mib=_peak_mib(device),
+        config=plan.resolved.method_config,
+        hardware=hardware(),
+    )
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if accelerator in {"gpu", "cuda"}:
+        if not torch.cuda.is_available():
+            raise UsageError("--accelerator gpu: there is no CUDA device here; use cpu")
+        return torch.device("cuda")
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    raise UsageError(f"--accelerator {accelerator!r}: allowed here are auto, cpu, gpu")
+
+
+def _stylize(method: StyleTransferMethod, batch: StyleBatch, precision: str) -> torch.Tensor:
+    noise = NoiseSource(0, batch.sample_ids, batch.images.device)
+    kind = batch.images.device.type
+    if precision == "32-true":
+        return method.stylize(batch, noise)
+    if precision == "bf16-mixed":
+        with torch.autocast(kind, torch.bfloat16):
+            return method.stylize(batch, noise)
+    raise UsageError(f"--precision {precision!r}: profiled are 32-true and bf16-mixed")
+
+
+def _timed(
+    method: StyleTransferMethod, batch: StyleBatch, precision: str
+) -> tuple[float, dict[str, float]]:
+    timer = PhaseTimer()
+    if batch.images.is_cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    with timer.active():
+        _stylize(method, batch, precision)
+        if batch.images.is_cuda:
+            torch.cuda.synchronize()
+    return time.perf_counter() - start, dict(timer.seconds)
+
+
+def _io_seconds(batch: StyleBatch) -> float:
+    """Encoding and writing the batch's images as the run's writer does."""
+    pixels = to_pixels(batch.images.cpu())
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        for index, image in enumerate(pixels):
+            (Path(folder) / f"{index}.png").write_bytes(encode_png(image))
+        return time.perf_counter() - start
+
+
+def _peak_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    memory = psutil.Process().memory_info()
+    peak = getattr(memory, "peak_wset", None)
+    if peak is None:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak *= 1 if sys.platform == "darwin" else 1024
+    return float(peak) / 2**20
+
+
+def print_report(report: Profile, as_json: bool) -> None:
+    """To stdout, as tables or JSON."""
+    if as_json:
+        json.dump(asdict(report), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    console = Console()
+    table = Table("phase", "s / batch", "share", title=f"{report.method}, {report.protocol}")
+    total = sum(report.phases.values()) or 1.0
+    for key, seconds in sorted(report.phases.items(), key=lambda item: -item[1]):
+        table.add_row(key, f"{seconds:.3f}", f"{100 * seconds / total:.1f} %")
+    console.print(table)
+    facts = Table("", "", show_header=False)
+    facts.add_row("batch", f"{report.samples} samples of {report.images} images")
+    facts.add_row("seconds per image", f"{report.seconds_per_image:.3f}")
+    facts.add_row("first batch", f"{report.first_batch_seconds:.2f} s")
+    facts.add_row("loading", f"{report.load_seconds:.2f} s")
+    facts.add_row("GFLOP per image", f"{report.flops_per_image / 1e9:.1f}")
+    facts.add_row("GFLOP per second", f"{report.gflops_per_second:.1f}")
+    facts.add_row("peak memory", f"{report.peak_memory_mib:.0f} MiB")
+    facts.add_row("device", f"{report.device}, {report.precision}")
+    facts.add_row("processor", str(report.hardware["processor"]))
+    console.print(facts)
