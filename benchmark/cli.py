@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from benchmark.config import DEFAULT_PROTOCOL
 from benchmark.errors import BenchError
+
+if TYPE_CHECKING:
+    from benchmark.launch import RunResult
 
 app = typer.Typer(
     name="bench",
@@ -141,7 +144,7 @@ def score(
         _print_result(launch.score_run(path, metrics=chosen, weights_dir=weights_dir), json_output)
 
 
-def _print_result(result: object, json_output: bool) -> None:
+def _print_result(result: RunResult, json_output: bool) -> None:
     from benchmark import inspect_cli
 
     inspect_cli.print_result(result, json_output)

@@ -127,8 +127,8 @@ def method_config(
             raise UsageError(f"--set {assignment!r}: the value is not valid YAML") from error
     unknown = [key for key in values if key not in method.Config.model_fields]
     if unknown:
-        error = unknown_name("config key", unknown[0], method.Config.model_fields)
-        raise UsageError(f"{origin[unknown[0]]}: {error} (method {name!r})")
+        advice = unknown_name("config key", unknown[0], method.Config.model_fields)
+        raise UsageError(f"{origin[unknown[0]]}: {advice} (method {name!r})")
     try:
         return method.Config.model_validate(values)
     except ValidationError as error:

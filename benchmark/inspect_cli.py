@@ -147,7 +147,9 @@ def print_result(result: RunResult, as_json: bool) -> None:
         return
     console = Console()
     table = registry.load(registry.COMMANDS, "table")
-    console.print(table({result.method: result.summary}, title=f"{result.method} on {result.dataset}"))
+    console.print(
+        table({result.method: result.summary}, title=f"{result.method} on {result.dataset}")
+    )
     if result.stand_in_note:
         console.print(f"note: {result.stand_in_note}", style="yellow", markup=False)
     failed = len(result.summary.get("failed", []))

@@ -61,7 +61,8 @@ class StyleBatch:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.requests) != len(self.images):
             raise ValueError(
-                f"{len(self.requests)} requests do not fit images of shape {tuple(self.images.shape)}"
+                f"{len(self.requests)} requests do not fit images of shape "
+                f"{tuple(self.images.shape)}"
             )
 
     @property

@@ -13,22 +13,34 @@ from typing import Any, Literal
 
 from benchmark import registry
 from benchmark.config import (
-    PromptSpec, Protocol, ResolvedRun, load_protocol, method_config,
+    PromptSpec,
+    Protocol,
+    ResolvedRun,
+    load_protocol,
+    method_config,
 )  # fmt: skip
 from benchmark.environment import (
-    command_line, git_revision, hardware, is_rank_zero, package_versions,
+    command_line,
+    git_revision,
+    hardware,
+    is_rank_zero,
+    package_versions,
 )  # fmt: skip
 from benchmark.errors import BenchError, UsageError
 from benchmark.interface import Guidance, StyleTransferMethod
 from benchmark.run import (
-    Existing, Manifest, RunDirectory, explain_write_errors, merge_samples,
+    Existing,
+    Manifest,
+    RunDirectory,
+    explain_write_errors,
+    merge_samples,
 )  # fmt: skip
 from benchmark.zoo import ModelZoo
 
 log = logging.getLogger(__name__)
 
 
-class Interrupted(BenchError):
+class InterruptedRunError(BenchError):
     """The user stopped the run."""
 
     exit_code = 130
@@ -128,9 +140,7 @@ def run(options: RunOptions) -> RunResult | None:
         manifest = _manifest(plan, module)
         directory.open(manifest, options.existing)
         directory.remove_staging()
-        directory.write_sources(
-            {image.image_id: image.pixels for image in plan.frozen.images}
-        )
+        directory.write_sources({image.image_id: image.pixels for image in plan.frozen.images})
         started = time.perf_counter()
         try:
             _predict(plan, directory, module)
@@ -138,7 +148,7 @@ def run(options: RunOptions) -> RunResult | None:
             done = directory.completed_chunks()
             manifest.status = "partial"
             directory.write_manifest(manifest)
-            raise Interrupted(
+            raise InterruptedRunError(
                 f"stopped with {len(done)} of {module.chunk_count} chunks finished in "
                 f"{directory.path}. Run the same command again to continue."
             ) from stop
@@ -299,9 +309,7 @@ def _strategy(name: str) -> Any:
     return DDPStrategy(timeout=timedelta(days=7))
 
 
-def score_run(
-    path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | None
-) -> RunResult:
+def score_run(path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | None) -> RunResult:
     """Score a run directory again from its stored images.
 
     Raises:

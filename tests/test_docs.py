@@ -45,9 +45,7 @@ def _examples() -> list[str]:
 
 
 @pytest.mark.parametrize("example", _examples())
-def test_examples_parse_and_the_quick_ones_run(
-    bench: Bench, example: str, tmp_path: Path
-) -> None:
+def test_examples_parse_and_the_quick_ones_run(bench: Bench, example: str, tmp_path: Path) -> None:
     arguments = shlex.split(example, comments=True)[1:]
     if arguments[0] == "run":
         arguments += ["--limit", "1", "--out", str(tmp_path), "--set", "respacing=10",

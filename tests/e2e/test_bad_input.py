@@ -116,13 +116,9 @@ def test_corrupt_image_fails_or_is_skipped_and_counted(bench: Bench, tmp_path: P
     assert outcome.code == 1
     assert "broken.png" in outcome.stderr
     assert "--on-bad-image skip" in outcome.stderr
-    outcome = bench(
-        *short_run(tmp_path / "runs", limit=9, extra=[*base, "--on-bad-image", "skip"])
-    )
+    outcome = bench(*short_run(tmp_path / "runs", limit=9, extra=[*base, "--on-bad-image", "skip"]))
     assert outcome.code == 0, outcome.stderr
-    manifest = json.loads(
-        (Path(outcome.json()["run_directory"]) / "manifest.json").read_text()
-    )
+    manifest = json.loads((Path(outcome.json()["run_directory"]) / "manifest.json").read_text())
     assert [item["file"] for item in manifest["dataset"]["skipped"]] == ["broken.png"]
 
 
@@ -262,5 +258,5 @@ def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "model.pt"
     path.write_bytes(pickle.dumps({"w": _Payload()}))
-    with pytest.raises(WeightsError, match="system|code"):
+    with pytest.raises(WeightsError, match=r"system|code"):
         load_state(path)

@@ -199,7 +199,9 @@ class ClipRecipe:
     kind = "clip"
     domains: tuple[str, ...] = corpus.DOMAINS
 
-    def __init__(self, name: str, folder: Path, cache: Path, *, steps: int, copies: int = 2) -> None:
+    def __init__(
+        self, name: str, folder: Path, cache: Path, *, steps: int, copies: int = 2
+    ) -> None:
         self.name = name
         convolutional = name == "clip-guide"
         self.seed = 11 if convolutional else 23

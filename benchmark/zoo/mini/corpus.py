@@ -88,7 +88,8 @@ def _stylise_row(row: tuple[bytes, str, int]) -> Pixels:
     image = _decode(data, 2 * SIZE).astype(np.float32) / 255.0
     styled = stylize(image, style, rng)
     small = styled.reshape(SIZE, 2, SIZE, 2, 3).mean((1, 3))
-    return np.round(small * 255.0).astype(np.uint8)
+    pixels: Pixels = np.round(small * 255.0).astype(np.uint8)
+    return pixels
 
 
 def stylised(folder: Path, split: str, copy: int, cache: Path, workers: int = 2) -> Pixels:

@@ -184,7 +184,7 @@ class DinoRecipe:
             n = len(of_style)
             hits += int((own < distance).sum())
             count += n * (n - 1)
-        figures["structure_2afc"] = hits / count
+        figures["structure_2afc"] = hits / max(1, count)
         return figures
 
     def finish(self, model: nn.Module) -> nn.Module:

@@ -65,10 +65,10 @@ def aligned(
         return torch.from_numpy(stored["pixels"]), labels
 
 
-def held_out_identities(labels: list[str]) -> set[str]:
+def held_out_identities(labels: list[str], count: int) -> set[str]:
     """The identities kept from training: those whose names have the smallest digests."""
     names = sorted(set(labels), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    return set(names[:HELD_OUT_IDENTITIES])
+    return set(names[:count])
 
 
 def verification_auc(embeddings: Tensor, labels: Tensor) -> float:
@@ -115,6 +115,7 @@ class FaceRecipe:
 
     def __init__(
         self, folder: Path, cache: Path, *, steps: int, batch_size: int = 128,
+        held_out: int = HELD_OUT_IDENTITIES,
         unlabelled: int = UNLABELLED_FACES,
     ) -> None:  # fmt: skip
         self.batch_size = batch_size
@@ -126,7 +127,7 @@ class FaceRecipe:
             gain=0.25, grey=0.4, tint=0.2,
         )  # fmt: skip
         pixels, names = aligned(folder, "faces-id", cache)
-        unseen = held_out_identities(names)
+        unseen = held_out_identities(names, held_out)
         seen = sorted(set(names) - unseen)
         train = [i for i, name in enumerate(names) if name not in unseen]
         test = [i for i, name in enumerate(names) if name in unseen]

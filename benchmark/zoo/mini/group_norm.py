@@ -2,8 +2,8 @@
 
 PyTorch's own CPU kernel spends half of a bf16 training step of the mini U-Net in
 ``native_group_norm_backward``. The backward pass here is an affine map of the input and of the
-incoming gradient, whose coefficients come from two per-channel sums. Only the training scripts use it: inference keeps ``nn.GroupNorm``,
-so the shipped models do not depend on this file.
+incoming gradient, whose coefficients come from two per-channel sums. Only the training scripts use
+it: inference keeps ``nn.GroupNorm``, so the shipped models do not depend on this file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 class _GroupNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float
+    ) -> Tensor:
         batch, channels, height, width = x.shape
+        y: Tensor
         y, mean, rstd = torch.native_group_norm(
             x, weight.to(x.dtype), bias.to(x.dtype), batch, channels, height * width, groups, eps
         )
@@ -57,7 +60,7 @@ class FastGroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         x = input if input.dim() == 4 else input.unsqueeze(-1)
-        out: Tensor = _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
+        out: Tensor = _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
         return out if input.dim() == 4 else out.squeeze(-1)
 
 

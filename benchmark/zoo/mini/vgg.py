@@ -128,7 +128,7 @@ class VggRecipe:
         images, targets = self.batch(generator)
         logits = model(images.contiguous(memory_format=torch.channels_last).to(device))
         losses = {
-            name: F.cross_entropy(logits[name].float(), target.to(device))
+            name: _cross_entropy(logits[name].float(), target.to(device))
             for name, target in targets.items()
         }
         total = torch.stack(list(losses.values())).sum()
@@ -167,3 +167,9 @@ class VggRecipe:
         """What is shipped: the features with the normalisation folded in."""
         assert isinstance(model, VggClassifier)
         return model.folded()
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over the labelled images; 0 (not NaN, as PyTorch's) if there is none."""
+    total = F.cross_entropy(logits, target, ignore_index=UNLABELLED, reduction="sum")
+    return total / (target != UNLABELLED).sum().clamp(min=1)

@@ -1,0 +1,73 @@
+"""Photographs of installed packages, and a tiny training corpus made of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib.cbook
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import skimage.data
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def _square(array: Pixels, box: tuple[int, int, int] | None = None, size: int = 128) -> Pixels:
+    """A square window (left, top, side) of a picture, resized; the middle if None."""
+    image = Image.fromarray(array[..., :3]).convert("RGB")
+    if box is None:
+        side = min(image.size)
+        box = ((image.width - side) // 2, (image.height - side) // 2, side)
+    left, top, side = box
+    window = image.crop((left, top, left + side, top + side))
+    return np.asarray(window.resize((size, size), Image.Resampling.LANCZOS))
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, Pixels]:
+    """Photographs, [128, 128, 3] uint8."""
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file:
+        hopper = np.asarray(Image.open(file).convert("RGB"))
+    return {
+        "astronaut": _square(skimage.data.astronaut(), (130, 10, 200)),
+        "hopper": _square(hopper, (130, 40, 260)),
+        "chelsea": _square(skimage.data.chelsea()),
+        "coffee": _square(skimage.data.coffee()),
+        "rocket": _square(skimage.data.rocket()),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(photos: dict[str, Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of the form that the recipes read, of a few dozen near-copies of the photos."""
+    folder = tmp_path_factory.mktemp("corpus")
+    kinds = {
+        "faces": ("astronaut", ("man", "woman")),
+        "faces-id": ("hopper", ("ann", "bob", "cid", "dan")),
+        "dogs": ("chelsea", ("beagle", "")),
+        "bedrooms": ("coffee", ("bedroom",)),
+        "interiors": ("coffee", ("kitchen",)),
+        "objects": ("rocket", ("rocket", "")),
+        "paintings": ("coffee", ("Baroque", "Vincent van Gogh")),
+    }
+    for domain, (name, labels) in kinds.items():
+        for split, count in (("train", 12), ("test", 4)):
+            rng = np.random.default_rng(len(domain) + count)
+            rows = []
+            for i in range(count):
+                shift = rng.integers(-30, 30, 3)
+                pixels = np.clip(photos[name].astype(np.int64) + shift, 0, 255).astype(np.uint8)
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "JPEG", quality=90)
+                text = "a rocket\nrocket launch" if domain == "objects" else ""
+                rows.append({
+                    "image": file.getvalue(), "id": f"{split}{i}", "label": labels[i % len(labels)],
+                    "caption": text, "source": "test",
+                })  # fmt: skip
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{domain}-{split}.parquet")
+    return folder
