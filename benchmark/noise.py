@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def derived_seed(run_seed: int, sample_id: str, purpose: str) -> int:
-    """63-bit seed from SHA-256 of the parts, with their lengths so that they cannot run together."""
+    """63-bit seed from SHA-256 of the parts, lengths included so that they cannot run together."""
     parts = (str(run_seed), sample_id, purpose)
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

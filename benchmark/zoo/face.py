@@ -203,7 +203,6 @@ class FaceEmbedder(nn.Module):
             channels = width
         self.body = nn.Sequential(*layers)
         self.out_norm = nn.BatchNorm2d(channels)
-        self.dropout = nn.Dropout(0.3)
         self.project = nn.Linear(channels * 16, dim, bias=False)
         self.embedding_norm = nn.BatchNorm1d(dim)
 
@@ -227,8 +226,16 @@ class FaceEmbedder(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Embeddings [N, dim] before normalisation."""
-        x = self.dropout(self.out_norm(self.body(crops)))
-        out: Tensor = self.embedding_norm(self.project(x.flatten(1)))
+        return self.head(self.features(crops))
+
+    def features(self, crops: Tensor) -> Tensor:
+        """Flattened feature maps [N, F]."""
+        maps: Tensor = self.out_norm(self.body(crops))
+        return maps.flatten(1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Embeddings [N, dim] of features."""
+        out: Tensor = self.embedding_norm(self.project(features))
         return out
 
     def embed(self, crops: Tensor) -> Tensor:

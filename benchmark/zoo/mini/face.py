@@ -27,6 +27,7 @@ HELD_OUT_IDENTITIES = 24
 UNLABELLED_FACES = 2400
 SCALE, MARGIN = 24.0, 0.3  # ArcFace's s = 64, m = 0.5 are for a million faces
 TEMPERATURE = 0.15
+DROPOUT = 0.3
 UNLABELLED_WEIGHT = 0.3
 # wider than the crop that is read, so that augmentation can shift, zoom and turn
 _STORED_MARGIN, _STORED_SIZE = 1.25, 80
@@ -162,7 +163,11 @@ class FaceRecipe:
         )
         other = torch.randint(len(self._unlabelled), (pairs,), generator=generator)
         pixels = torch.cat([self._pixels[chosen], self._unlabelled[other], self._unlabelled[other]])
-        embeddings = model.embedder(self.views(pixels, generator).to(device)).float()
+        features = model.embedder.features(self.views(pixels, generator).to(device))
+        # nn.Dropout would draw from the global stream, and a resumed run would differ
+        kept = torch.rand(features.shape, generator=generator) >= DROPOUT
+        features = features * kept.to(device) / (1 - DROPOUT)
+        embeddings = model.embedder.head(features).float()
         labelled, pair = embeddings[: len(chosen)], embeddings[len(chosen) :]
         first, second = pair.chunk(2)
         labels = self._labels[chosen].to(device)

@@ -39,11 +39,12 @@ class _GroupNorm(torch.autograd.Function):
         count = height * width * channels // groups
         dy_sum = dy.sum((2, 3)).float()
         dyx_sum = (dy * x).sum((2, 3)).float()
-        dy_xhat = (dyx_sum - mean_c * dy_sum) * rstd_c  # sum of dy * normalised x, per channel
+        # sum over positions of dy times the normalised x, per channel
+        dy_xhat: Tensor = (dyx_sum - mean_c * dy_sum) * rstd_c
         d_weight, d_bias = dy_xhat.sum(0), dy_sum.sum(0)
 
         def group_mean(value: Tensor) -> Tensor:
-            mean = (value * weight.float()).view(batch, groups, -1).sum(2) / count
+            mean: Tensor = (value * weight.float()).view(batch, groups, -1).sum(2) / count
             return mean.repeat_interleave(channels // groups, 1)
 
         slope = -rstd_c * rstd_c * group_mean(dy_xhat)  # times (x - mean)
