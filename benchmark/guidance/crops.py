@@ -154,7 +154,32 @@ def _cut(images: Tensor, maps: CropMaps, size: int) -> Tensor:
     turned = maps.affine[..., :2] @ flat + maps.affine[..., 2:]
     placed = maps.centre[..., None] + maps.half_size[..., None] * turned.clamp(-1, 1)
     grid = placed.transpose(2, 3).reshape(batch, count * size, size, 2)
-    sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    sampled = sample_bilinear(images, grid)
     sampled = sampled.view(batch, channels, count, size, size).transpose(1, 2)
     mask = inside.view(batch, count, 1, size, size)
     return torch.where(mask, sampled, 0.0).flatten(0, 1)
+
+
+def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:
+    """``grid_sample`` with border padding: [B, C, H, W], [B, h, w, 2] -> [B, C, h, w].
+
+    On CUDA its backward pass adds in an order of its own; where deterministic algorithms are asked
+    for, the same values are gathered by rows, whose backward pass can be deterministic.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    batch, channels, height, width = images.shape
+    rows = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    size = grid.new_tensor([width, height])
+    place = torch.minimum(((grid + 1) * size - 1).div(2).clamp(min=0), size - 1)
+    low = place.floor()
+    part = place - low
+    high = torch.minimum(low + 1, size - 1).long()
+    low = low.long()
+    start = torch.arange(batch, device=images.device).view(-1, 1, 1) * height * width
+    total = torch.zeros((), device=images.device)
+    for x, along_x in ((low[..., 0], 1 - part[..., 0]), (high[..., 0], part[..., 0])):
+        for y, along_y in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
+            picked = rows.index_select(0, (start + y * width + x).flatten())
+            total = total + (along_x * along_y).reshape(-1, 1) * picked
+    return total.view(*grid.shape[:3], channels).permute(0, 3, 1, 2)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmark.guidance.crops import CropMaps, affine_map, cut, draw_crops, perspective_map
+from benchmark.guidance.crops import (
+    CropMaps,
+    affine_map,
+    cut,
+    draw_crops,
+    perspective_map,
+    sample_bilinear,
+)
 from benchmark.noise import NoiseSource
 from tests.golden.official_format import named_normal, picture
 
@@ -159,3 +166,19 @@ def test_crops_are_sample_major(count: int) -> None:
     maps = draw_crops(NoiseSource(0, ["a", "b", "c"]), "c", count, scale=(0.2, 0.3), augment=False)
     means = cut(images, maps, 8).mean((1, 2, 3))
     torch.testing.assert_close(means, torch.arange(3.0).repeat_interleave(count))
+
+
+def test_deterministic_sampling_gives_the_same_crops_and_gradients() -> None:
+    image = named_normal("deterministic", (2, 3, 20, 28)).requires_grad_()
+    grid = 2.4 * torch.rand(2, 9, 7, 2, generator=torch.Generator().manual_seed(0)) - 1.2
+    probe = named_normal("probe", (2, 3, 9, 7))
+    results = []
+    for deterministic in (False, True):
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            crops = sample_bilinear(image, grid)
+            results.append((crops.detach(), torch.autograd.grad((crops * probe).sum(), image)[0]))
+        finally:
+            torch.use_deterministic_algorithms(False)
+    for usual, deterministic_result in zip(*results, strict=True):
+        torch.testing.assert_close(usual, deterministic_result, atol=1e-5, rtol=1e-5)

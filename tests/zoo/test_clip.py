@@ -1,0 +1,142 @@
+"""CLIP encoders: the calling convention, and what the shipped ones can do."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.errors import UsageError, WeightsError
+from benchmark.zoo import ModelZoo
+from benchmark.zoo.clip import ClipEncoder, build_clip
+from benchmark.zoo.mini.clip import CONTENT_PROMPTS, STYLE_IDS, STYLE_PROMPTS
+from benchmark.zoo.mini.styles import stylize
+from benchmark.zoo.mini.unet import to_model_range
+
+ROLES = {"guide": "mini-clip-guide", "judge": "mini-clip-score"}
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def zoo() -> ModelZoo:
+    return ModelZoo(ROLES)
+
+
+def shrink(pixels: Pixels) -> Tensor:
+    """[128, 128, 3] uint8 to [3, 64, 64] in [-1, 1]."""
+    return F.avg_pool2d(to_model_range(torch.from_numpy(pixels.copy())[None]), 2)[0]
+
+
+@pytest.fixture(scope="module")
+def styled(photos: dict[str, Pixels]) -> Tensor:
+    """Three photos in every style, [3 * styles, 3, 64, 64], styles fastest."""
+    rows = []
+    for name in ("astronaut", "chelsea", "coffee"):
+        image = photos[name].astype(np.float32) / 255
+        for index, style in enumerate(STYLE_IDS):
+            drawn = stylize(image, style, np.random.default_rng(index))
+            rows.append(shrink(np.round(drawn * 255).astype(np.uint8)))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_retrieval_of_styles_on_photos_outside_the_corpus(
+    role: str, zoo: ModelZoo, styled: Tensor, photos: dict[str, Pixels]
+) -> None:
+    clip = zoo.clip(role)
+    prompts = F.normalize(clip.encode_text(STYLE_PROMPTS), dim=1)
+    truth = torch.arange(len(STYLE_IDS)).repeat(3)
+    found = (clip.encode_image(styled) @ prompts.T).argmax(1)
+    assert (found == truth).float().mean() >= 0.8
+    plain = torch.stack([shrink(pixels) for pixels in photos.values()])
+    assert ((clip.encode_image(plain) @ prompts.T).argmax(1) == len(STYLE_IDS)).sum() >= 4
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_domains_of_photos_outside_the_corpus(
+    role: str, zoo: ModelZoo, photos: dict[str, Pixels]
+) -> None:
+    clip = zoo.clip(role)
+    prompts = F.normalize(clip.encode_text(CONTENT_PROMPTS), dim=1)
+    faces = torch.stack([shrink(photos[name]) for name in ("astronaut", "hopper")])
+    assert (clip.encode_image(faces) @ prompts.T).argmax(1).tolist() == [0, 0]
+
+
+def test_guide_and_judge_are_different_networks(zoo: ModelZoo) -> None:
+    guide, judge = zoo.clip("guide"), zoo.clip("judge")
+    guide_tensors = {key: value for key, value in guide.state_dict().items() if value.ndim > 1}
+    judge_tensors = judge.state_dict()
+    assert not any(key.startswith("model.visual.") for key in guide_tensors.keys() & judge_tensors)
+    shared = "model.token_embedding.weight"
+    assert not torch.equal(guide.state_dict()[shared], judge_tensors[shared])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_features_and_gradients(role: str, zoo: ModelZoo) -> None:
+    clip = zoo.clip(role)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images.requires_grad_(True)
+    features = clip.encode_image(images)
+    assert features.dtype == torch.float32
+    assert features.shape == clip.encode_text(["Golden", "a dog"]).shape == (2, 128)
+    assert (features.norm(dim=1) - 1).abs().min() > 0.01
+    features.sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in clip.parameters()) and not clip.training
+    alone = clip.encode_image(images[1:].detach())
+    assert torch.allclose(alone, features[1:].detach(), atol=1e-4)
+
+
+def test_wrong_input_is_explained(zoo: ModelZoo) -> None:
+    guide = zoo.clip("guide")
+    with pytest.raises(ValueError, match=r"reads images of shape \[N, 3, 64, 64\], got \[1, 3, 32"):
+        guide.encode_image(torch.zeros(1, 3, 32, 64))
+    with pytest.raises(UsageError, match="no prompt was given"):
+        guide.encode_text([])
+    with pytest.raises(UsageError, match="the prompt '  ' is empty"):
+        guide.encode_text(["Golden", "  "])
+    with pytest.raises(UsageError, match=r"has 60 tokens, .* reads at most 30: shorten it"):
+        guide.encode_text(["gold " * 60])
+    assert guide.encode_text(["gold " * 30]).shape == (1, 128)
+
+
+def test_resize(zoo: ModelZoo) -> None:
+    guide = zoo.clip("guide")
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert guide.resize(images) is images
+    assert guide.resize(torch.full((1, 3, 200, 100), 0.25)).sub(0.25).abs().max() < 1e-5
+    assert guide.resize(torch.zeros(1, 3, 20, 20)).shape == (1, 3, 64, 64)
+
+
+def test_images_are_normalised_with_the_models_own_statistics() -> None:
+    """The encoder equals open_clip's own preprocessing followed by open_clip's own model."""
+    model = build_clip("clip-score", seed=1).eval()
+    tokenizer = open_clip.get_tokenizer("clip-score")
+    clip = ClipEncoder(model, tokenizer, "test")
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    expected = model.encode_image((pixels - mean) / std)  # type: ignore[operator]
+    assert torch.allclose(clip.encode_image(pixels * 2 - 1), expected, atol=1e-5)
+    text = model.encode_text(tokenizer(["Red bricks"]))  # type: ignore[operator]
+    assert torch.equal(clip.encode_text(["Red bricks"]), text)
+
+
+def test_initial_weights_come_from_the_seed_and_leave_the_global_stream_alone() -> None:
+    before = torch.random.get_rng_state()
+    first, second = build_clip("clip-guide", 1), build_clip("clip-guide", 1)
+    other = build_clip("clip-guide", 2)
+    assert torch.equal(before, torch.random.get_rng_state())
+    key = "visual.conv1.weight"
+    assert torch.equal(first.state_dict()[key], second.state_dict()[key])
+    assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
+
+
+def test_weights_of_another_architecture_are_refused() -> None:
+    state = build_clip("clip-guide").state_dict()
+    with pytest.raises(WeightsError, match="the CLIP architecture clip-score"):
+        ClipEncoder.from_state_dict(state, "clip-score")
