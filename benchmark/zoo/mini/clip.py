@@ -124,6 +124,10 @@ class Bank:
         self.facts = Facts(torch.tensor(styles), torch.tensor(content), torch.tensor(labels))
         plain = [i for i, d in enumerate(pictures.domains) if d in corpus.PHOTO_DOMAINS]
         self.photos = torch.tensor(plain)
+        self.photos_of = [
+            self.photos[self.facts.content[self.photos] == content]
+            for content in range(len(CONTENT) - 1)
+        ]
         self.paintings = torch.tensor(
             [i for i, d in enumerate(pictures.domains) if d == "paintings"]
         )
@@ -216,7 +220,7 @@ class ClipRecipe:
             betas=(0.9, 0.98),
         )
         # what is shown needs most of the picture, the style does not
-        self.plain_crops, self.styled_crops = Crops(whole=0.6), Crops(whole=0.35)
+        self.plain_crops, self.styled_crops = Crops(whole=0.7), Crops(whole=0.35)
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
         build_clip(name)  # registers the configuration, which the tokenizer reads
@@ -231,16 +235,17 @@ class ClipRecipe:
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Facts, Facts]:
         """Images [B, 3, 64, 64], tokens [B, L], and what is known of both."""
         bank = self.bank
-        n_paint, n_photo = self.batch_size // 8, round(self.batch_size * 0.4)
+        n_paint, n_photo = self.batch_size * 3 // 20, self.batch_size * 9 // 20
         n_styled = self.batch_size - n_paint - n_photo
 
         def pick(count: int, size: int) -> Tensor:
             return torch.randint(size, (count,), generator=generator)
 
-        plain = torch.cat([
-            bank.photos[pick(n_photo, len(bank.photos))],
-            bank.paintings[pick(n_paint, len(bank.paintings))],
-        ])  # fmt: skip
+        # as many photos of each domain: else the net learns to doubt the small ones
+        kinds = pick(n_photo, len(bank.photos_of)).bincount(minlength=len(bank.photos_of))
+        chosen = [of[pick(int(n), len(of))] for of, n in zip(bank.photos_of, kinds, strict=True)]
+        chosen.append(bank.paintings[pick(n_paint, len(bank.paintings))])
+        plain = torch.cat(chosen)
         styled = pick(n_styled, len(bank.styled))
         known = Facts.join([bank.facts[plain], bank.styled_facts[styled]])
         sources = torch.cat([plain, bank.styled_source[styled]]).tolist()
