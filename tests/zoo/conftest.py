@@ -34,8 +34,8 @@ def photos() -> dict[str, Pixels]:
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file:
         hopper = np.asarray(Image.open(file).convert("RGB"))
     return {
-        "astronaut": _square(skimage.data.astronaut(), (130, 10, 200)),
-        "hopper": _square(hopper, (130, 40, 260)),
+        "astronaut": _square(skimage.data.astronaut(), (160, 40, 125)),
+        "hopper": _square(hopper, (155, 75, 195)),
         "chelsea": _square(skimage.data.chelsea()),
         "coffee": _square(skimage.data.coffee()),
         "rocket": _square(skimage.data.rocket()),

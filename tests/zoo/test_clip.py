@@ -57,13 +57,15 @@ def test_retrieval_of_styles_on_photos_outside_the_corpus(
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_domains_of_photos_outside_the_corpus(
+def test_a_prompt_finds_the_faces_among_photos_outside_the_corpus(
     role: str, zoo: ModelZoo, photos: dict[str, Pixels]
 ) -> None:
     clip = zoo.clip(role)
-    prompts = F.normalize(clip.encode_text(CONTENT_PROMPTS), dim=1)
-    faces = torch.stack([shrink(photos[name]) for name in ("astronaut", "hopper")])
-    assert (clip.encode_image(faces) @ prompts.T).argmax(1).tolist() == [0, 0]
+    names = list(photos)
+    images = F.normalize(clip.encode_image(torch.stack([shrink(photos[n]) for n in names])), dim=1)
+    prompt = F.normalize(clip.encode_text([CONTENT_PROMPTS[0]]), dim=1)
+    best = (images @ prompt.T)[:, 0].argsort(descending=True)[:2].tolist()
+    assert {names[index] for index in best} == {"astronaut", "hopper"}
 
 
 def test_guide_and_judge_are_different_networks(zoo: ModelZoo) -> None:
