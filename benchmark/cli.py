@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from benchmark.config import DEFAULT_PROTOCOL
+from benchmark import DEFAULT_PROTOCOL
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:

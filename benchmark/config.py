@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchmark.errors import UsageError, unknown_name
 from benchmark.interface import MethodConfig, StyleTransferMethod
 
-DEFAULT_PROTOCOL = "mini-64-v1"
-
 
 class Protocol(BaseModel):
     """What fixes a score: models, resolution, prompts, metrics. Versioned and never edited."""

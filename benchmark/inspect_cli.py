@@ -125,7 +125,9 @@ def print_details(name: str, weights_dir: Path | None, as_json: bool) -> None:
 
 def _print_details(kind: str, row: Row, as_json: bool) -> None:
     if as_json:
-        _print_json({"kind": kind, **row})
+        # a model row has a kind of its own (unet, clip, ...)
+        own = {"model_kind": row["kind"]} if "kind" in row else {}
+        _print_json({**row, **own, "kind": kind})
         return
     console = Console()
     table = Table("", "", title=f"{kind} {row['name']}", show_header=False)
