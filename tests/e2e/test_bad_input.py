@@ -44,7 +44,7 @@ def _photos(folder: Path, count: int = 2) -> Path:
         (
             ["run", "--method", "ours", "--dataset", "afhq", "--prompt", "gold " * 100],
             2,
-            ["longer", "context"],
+            ["tokens", "shorten"],
         ),
         (
             ["run", "--method", "ours", "--dataset", "afhq", "--set", "n_patch=4"],
