@@ -82,10 +82,10 @@ def test_wrong_usage(
 
 def test_bad_config_file_names_file_key_and_allowed_values(bench: Bench, tmp_path: Path) -> None:
     config = tmp_path / "my.yaml"
-    config.write_text("reverse: euler\n")
+    config.write_text("reverse_process: euler\n")
     outcome = bench(*short_run(tmp_path / "runs", extra=["--config", config]))
     assert outcome.code == 2
-    for word in ("my.yaml", "reverse", "ddim", "ddpm", "euler"):
+    for word in ("my.yaml", "reverse_process", "ddim", "ddpm", "euler"):
         assert word in outcome.stderr
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import Bench
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
