@@ -117,11 +117,11 @@ def profile(
     )
 
 
-class _FlopCount(TorchDispatchMode):
+class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up PyTorch's own FLOP formulas; its FlopCounterMode cannot watch autograd.grad."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
