@@ -7,13 +7,15 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import UsageError, unknown_name
-from benchmark.interface import MethodConfig, StyleTransferMethod
+
+if TYPE_CHECKING:
+    from benchmark.interface import MethodConfig, StyleTransferMethod
 
 
 class Protocol(BaseModel):

@@ -72,18 +72,28 @@ def model_rows(weights_dir: Path | None) -> list[Row]:
     return [dict(row) for row in inventory(weights_dir)]
 
 
+_GROUPS = {
+    "methods": (registry.METHODS, method_row),
+    "datasets": (registry.DATASETS, dataset_row),
+    "metrics": (registry.METRICS, metric_row),
+}
+
+
+def names(kind: str) -> list[str]:
+    """Sorted names of a kind, without importing what they name."""
+    if kind == "models":
+        from benchmark.zoo.registry import model_ids
+
+        return model_ids()
+    return protocol_names() if kind == "protocols" else registry.names(_GROUPS[kind][0])
+
+
 def rows(kind: str, weights_dir: Path | None) -> list[Row]:
     """All rows of a kind, sorted by name."""
     if kind == "models":
         return model_rows(weights_dir)
-    if kind == "protocols":
-        return [protocol_row(name) for name in protocol_names()]
-    group, row = {
-        "methods": (registry.METHODS, method_row),
-        "datasets": (registry.DATASETS, dataset_row),
-        "metrics": (registry.METRICS, metric_row),
-    }[kind]
-    return [row(name) for name in registry.names(group)]
+    row = protocol_row if kind == "protocols" else _GROUPS[kind][1]
+    return [row(name) for name in names(kind)]
 
 
 _COLUMNS = {
@@ -113,14 +123,12 @@ def print_details(name: str, weights_dir: Path | None, as_json: bool) -> None:
     Raises:
         UsageError: no kind knows the name.
     """
-    known: list[str] = []
     for kind in _COLUMNS:
-        for row in rows(kind, weights_dir):
-            if row["name"] == name:
-                _print_details(kind.removesuffix("s"), row, as_json)
-                return
-            known.append(row["name"])
-    raise unknown_name("name", name, known)
+        if name in names(kind):
+            (row,) = (row for row in rows(kind, weights_dir) if row["name"] == name)
+            _print_details(kind.removesuffix("s"), row, as_json)
+            return
+    raise unknown_name("name", name, [known for kind in _COLUMNS for known in names(kind)])
 
 
 def _print_details(kind: str, row: Row, as_json: bool) -> None:

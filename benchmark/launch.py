@@ -39,6 +39,8 @@ from benchmark.zoo import ModelZoo
 
 log = logging.getLogger(__name__)
 
+CONTACT_SHEET_IMAGES = 16  # more make a picture that nobody looks at
+
 
 class InterruptedRunError(BenchError):
     """The user stopped the run."""
@@ -268,6 +270,9 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
         num_nodes=options.num_nodes,
         strategy=_strategy(options.strategy),
         precision=options.precision,  # type: ignore[arg-type]
+        # CPU kernels repeat themselves; of CUDA's the deterministic ones are asked for, and the
+        # few operations without one warn
+        deterministic="warn" if _may_use_cuda(options.accelerator) else None,
         inference_mode=False,
         use_distributed_sampler=False,
         logger=False,
@@ -288,6 +293,12 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
     trainer.predict(
         PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
     )
+
+
+def _may_use_cuda(accelerator: str) -> bool:
+    import torch
+
+    return accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
 
 
 def _devices(text: str) -> str | int | list[int]:
@@ -385,7 +396,8 @@ def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequenc
     made = {sample.sample_id for sample in samples if sample.status == "ok"}
     prompts = manifest.config.prompts
     rows = []
-    for image_id in dict.fromkeys(sample.image_id for sample in samples):
+    images = list(dict.fromkeys(sample.image_id for sample in samples))
+    for image_id in images[:CONTACT_SHEET_IMAGES]:
         ids = [f"{image_id}__{prompt.id}" for prompt in prompts]
         outputs = [directory.load_image(name) if name in made else None for name in ids]
         rows.append((directory.load_source(image_id), outputs))

@@ -80,10 +80,9 @@ class PredictModule(pl.LightningModule):
         if on_cuda:
             torch.cuda.reset_peak_memory_stats()
             torch.cuda.synchronize()
-        noise = NoiseSource(self.run_seed, chunk.sample_ids, chunk.images.device)
         start = time.perf_counter()
         with torch.enable_grad():
-            images = self.method.stylize(chunk, noise) if on_cuda else self._one_by_one(chunk)
+            images = stylize_chunk(self.method, chunk, self.run_seed)
         if on_cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
@@ -103,19 +102,22 @@ class PredictModule(pl.LightningModule):
             warm=warm,
         )
 
-    def _one_by_one(self, chunk: StyleBatch) -> Tensor:
-        """Every sample in a batch of its own.
 
-        CPU kernels choose their algorithm by the batch's shape, and CLIP guidance amplifies the
-        rounding differences to visible ones within a few steps. With one shape for all, a picture
-        does not depend on the chunk size, to the last bit.
-        """
-        outputs = []
-        for index in range(len(chunk.requests)):
-            sample = _sample(chunk, index)
-            noise = NoiseSource(self.run_seed, sample.sample_ids, sample.images.device)
-            outputs.append(self.method.stylize(sample, noise))
-        return torch.cat(outputs)
+def stylize_chunk(method: StyleTransferMethod, chunk: StyleBatch, run_seed: int) -> Tensor:
+    """Outputs [B, 3, H, W] of a chunk; on a CPU, every sample in a batch of its own.
+
+    CPU kernels choose their algorithm by the batch's shape, and CLIP guidance amplifies the
+    rounding differences to visible ones within a few steps. With one shape for all, a picture does
+    not depend on the chunk size, to the last bit.
+    """
+    if chunk.images.device.type != "cpu":
+        return method.stylize(chunk, NoiseSource(run_seed, chunk.sample_ids, chunk.images.device))
+    outputs = []
+    for index in range(len(chunk.requests)):
+        sample = _sample(chunk, index)
+        noise = NoiseSource(run_seed, sample.sample_ids, sample.images.device)
+        outputs.append(method.stylize(sample, noise))
+    return torch.cat(outputs)
 
 
 def _sample(chunk: StyleBatch, index: int) -> StyleBatch:

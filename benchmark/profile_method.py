@@ -1,4 +1,4 @@
-"""``bench profile``: where a method's time goes, its FLOPs and its memory, on one batch."""
+"""``bench profile``: where a method's time goes, its FLOPs and its memory, on one chunk."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from benchmark.environment import hardware
 from benchmark.errors import UsageError
 from benchmark.interface import StyleBatch, StyleTransferMethod
 from benchmark.launch import RunOptions, resolve
-from benchmark.noise import NoiseSource
-from benchmark.predict import to_pixels
+from benchmark.predict import stylize_chunk, to_pixels
 from benchmark.profiling import PhaseTimer
 from benchmark.run import encode_png
 
@@ -145,13 +144,12 @@ def _device(accelerator: str) -> torch.device:
 
 
 def _stylize(method: StyleTransferMethod, batch: StyleBatch, precision: str) -> torch.Tensor:
-    noise = NoiseSource(0, batch.sample_ids, batch.images.device)
     kind = batch.images.device.type
     if precision == "32-true":
-        return method.stylize(batch, noise)
+        return stylize_chunk(method, batch, 0)
     if precision == "bf16-mixed":
         with torch.autocast(kind, torch.bfloat16):
-            return method.stylize(batch, noise)
+            return stylize_chunk(method, batch, 0)
     raise UsageError(f"--precision {precision!r}: profiled are 32-true and bf16-mixed")
 
 

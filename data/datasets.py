@@ -1,16 +1,22 @@
-"""The six datasets as entry points: a card, and how to open it."""
+"""The six datasets as entry points: a card, and how to open it.
+
+Torch, Lightning and pyarrow are imported when images are opened, so that listing cards stays quick.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cache import cache_root
 from data.cards import DatasetCard, Prompt, custom_prompt, load_card, load_prompts
-from data.decode import Filter
-from data.freeze import FrozenSet, OnBadImage, freeze
-from data.module import StyleTransferDataModule
-from data.sources import EmbeddedSource, FolderSource, Source
+
+if TYPE_CHECKING:
+    from data.decode import Filter
+    from data.freeze import FrozenSet, OnBadImage
+    from data.module import StyleTransferDataModule
+    from data.sources import Source
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,8 @@ class BenchDataset:
 
     def source(self, images: Path | None) -> Source:
         """The user's folder, or the card's embedded images."""
+        from data.sources import EmbeddedSource, FolderSource
+
         return EmbeddedSource(self.card.embedded) if images is None else FolderSource(images)
 
     def freeze(
@@ -28,6 +36,8 @@ class BenchDataset:
         on_bad_image: OnBadImage,
     ) -> FrozenSet:  # fmt: skip
         """Frozen sample set in the cache folder. See :func:`data.freeze.freeze`."""
+        from data.freeze import freeze
+
         return freeze(
             source, size=size, resize_filter=resize_filter, limit=limit,
             on_bad_image=on_bad_image, cache_dir=cache_root(),
@@ -47,6 +57,8 @@ class BenchDataset:
         self, frozen: FrozenSet, prompts: list[Prompt], *, source_prompt: str, batch_size: int
     ) -> StyleTransferDataModule:
         """Chunks of a run."""
+        from data.module import StyleTransferDataModule
+
         return StyleTransferDataModule(
             frozen, prompts, domain=self.card.domain, source_prompt=source_prompt,
             batch_size=batch_size,

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+Zeroed = TypeVar("Zeroed", bound=nn.Module)
 
 _NORM_GROUPS = 32  # fixed in the official code: every channel count must be a multiple of it
 
@@ -77,7 +80,7 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(_NORM_GROUPS, channels)
 
 
-def _zero(module: nn.Module) -> nn.Module:
+def _zero(module: Zeroed) -> Zeroed:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -175,17 +178,26 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        tokens = self.norm(x).flatten(2)
-        qkv = self.qkv(tokens)  # [B, 3C, L]
-        if self.new_order:  # (3, heads, width)
-            qkv = qkv.unflatten(1, (3, self.num_heads, -1)).permute(1, 0, 2, 4, 3)
+        # 1x1 convolutions as matrix products over [B, L, C], which channels-last already is: the
+        # heads' last dimension is then contiguous, and attention takes its fused kernel
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        qkv = _pointwise(self.qkv, tokens)
+        if self.new_order:  # channels are (3, heads, width)
+            qkv = qkv.view(batch, -1, 3, self.num_heads, channels // self.num_heads)
+            qkv = qkv.permute(2, 0, 3, 1, 4)
         else:  # legacy order: (heads, 3, width)
-            qkv = qkv.unflatten(1, (self.num_heads, 3, -1)).permute(2, 0, 1, 4, 3)
+            qkv = qkv.view(batch, -1, self.num_heads, 3, channels // self.num_heads)
+            qkv = qkv.permute(3, 0, 2, 1, 4)
         query, key, value = qkv.unbind(0)
         h = F.scaled_dot_product_attention(query, key, value)  # [B, heads, L, width]
-        h = h.transpose(2, 3).reshape(batch, channels, height * width)
-        out: Tensor = x + self.proj_out(h).reshape(batch, channels, height, width)
+        h = _pointwise(self.proj_out, h.transpose(1, 2).flatten(2))
+        out: Tensor = x + h.transpose(1, 2).reshape(batch, channels, height, width)
         return out
+
+
+def _pointwise(conv: nn.Conv1d, tokens: Tensor) -> Tensor:
+    """A 1x1 convolution of [B, L, C]."""
+    return F.linear(tokens, conv.weight[..., 0], conv.bias)
 
 
 class BlockSequence(nn.Sequential):

@@ -136,7 +136,9 @@ class ClipEncoder(nn.Module):
                 f"got {list(images.shape)}: resize them first"
             )
         clip: Any = self.model
-        features: Tensor = clip.encode_image(normalise(self.model, images))
+        # convolutions are a quarter faster on this layout, the patches of a ViT no slower
+        x = normalise(self.model, images).contiguous(memory_format=torch.channels_last)
+        features: Tensor = clip.encode_image(x)
         return features.float()
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:

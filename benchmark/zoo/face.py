@@ -76,9 +76,11 @@ class FaceAligner:
         from facenet_pytorch import MTCNN
 
         self.min_probability = min_probability
-        self._detector: Any = MTCNN(
-            keep_all=True, select_largest=True, min_face_size=40, device=torch.device(device)
-        )
+        # its networks draw initial weights from the global stream before they load the real ones
+        with torch.random.fork_rng(devices=[]):
+            self._detector: Any = MTCNN(
+                keep_all=True, select_largest=True, min_face_size=40, device=torch.device(device)
+            )
 
     @torch.no_grad()
     def detect(self, image: Tensor) -> Face | None:

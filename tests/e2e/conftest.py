@@ -1,11 +1,13 @@
-"""Runs the real command in a process of its own."""
+"""Runs the real command, in a process of its own."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 import pytest
 
-BENCH = [sys.executable, "-m", "benchmark.cli"]
+from tests.e2e.preloaded import run_command
+
+BENCH = [str(Path(sys.executable).with_name("bench"))]
 # a shorter chain with fewer crops: the same code at a fraction of the time
 SHORT = ("--set", "respacing=12", "--set", "t0=6", "--set", "n_patches=4")
 
@@ -43,16 +47,47 @@ def bench_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return env
 
 
+class _Starter:
+    """Starts commands as forks of one process that has imported the heavy packages already.
+
+    Every command still is a process of its own, with its own arguments, environment and streams;
+    only the seconds that importing torch takes are not spent again each time. A command whose
+    import path differs (``PYTHONPATH``) must find its packages itself and starts afresh.
+    """
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self._env = env
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["tests.e2e.preloaded"])
+
+    def __call__(
+        self, *args: str | Path, env: dict[str, str] | None = None, timeout: float = 300
+    ) -> Outcome:
+        words = [str(arg) for arg in args]
+        full = {**self._env, **(env or {})}
+        if env:
+            done = subprocess.run(
+                [*BENCH, *words], env=full, capture_output=True, text=True, timeout=timeout,
+                check=False,
+            )  # fmt: skip
+            return Outcome(done.returncode, done.stdout, done.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder) / "stdout", Path(folder) / "stderr"
+            process = self._context.Process(
+                target=run_command, args=([*BENCH, *words], full, str(out), str(err))
+            )
+            process.start()
+            process.join(timeout)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+                raise TimeoutError(f"bench {' '.join(words)} ran longer than {timeout} s")
+            return Outcome(process.exitcode, out.read_text(), err.read_text())
+
+
 @pytest.fixture(scope="session")
 def bench(bench_env: dict[str, str]) -> Bench:
-    def call(*args: str | Path, env: dict[str, str] | None = None, timeout: float = 300) -> Outcome:
-        done = subprocess.run(
-            [*BENCH, *map(str, args)], env={**bench_env, **(env or {})},
-            capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-    return call
+    return _Starter(bench_env)
 
 
 def images_of(run: Path) -> dict[str, bytes]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,38 @@ def test_run_in_progress_is_locked(bench: Bench, tmp_path: Path) -> None:
     assert "another process" in outcome.stderr
 
 
+def test_existing_policies_and_foreign_directories(bench: Bench, tmp_path: Path) -> None:
+    arguments = short_run(tmp_path, limit=1)
+    run = Path(bench(*arguments).json()["run_directory"])
+    outcome = bench(*arguments, "--existing", "fail")
+    assert outcome.code == 1
+    assert "--existing overwrite" in outcome.stderr
+
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["method_config"]["t0"] = 7
+    path.write_text(json.dumps(manifest))
+    outcome = bench(*arguments)
+    assert outcome.code == 1
+    assert "another config" in outcome.stderr
+    assert "method_config" in outcome.stderr
+
+    path.write_text(json.dumps({**manifest, "schema_version": 0}))
+    outcome = bench(*arguments)
+    assert outcome.code == 1
+    assert "schema version 0" in outcome.stderr
+
+    outcome = bench(*arguments, "--existing", "overwrite")
+    assert outcome.code == 0, outcome.stderr
+
+
+def test_other_chunk_size_is_refused_with_the_remedy(bench: Bench, tmp_path: Path) -> None:
+    assert bench(*short_run(tmp_path, limit=1, batch_size=2)).code == 0
+    outcome = bench(*short_run(tmp_path, limit=1, batch_size=1))
+    assert outcome.code == 1
+    assert "--batch-size 2" in outcome.stderr
+
+
 def test_out_that_cannot_be_written(bench: Bench, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
@@ -137,3 +172,93 @@ def test_out_that_cannot_be_written(bench: Bench, tmp_path: Path) -> None:
     assert outcome.code == 1
     assert "cannot write" in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_full_disk_keeps_what_is_finished(bench: Bench, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this sandbox does not allow mounting")
+    try:
+        outcome = bench(*short_run(disk, limit=3, batch_size=1))
+        assert outcome.code == 1
+        assert "no space left" in outcome.stderr
+        assert "Traceback" not in outcome.stderr
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        outcome = bench(*short_run(disk, limit=3, batch_size=1))
+        assert outcome.code == 0, outcome.stderr
+        assert len(list((Path(outcome.json()["run_directory"]) / "images").iterdir())) == 6
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("echo pwned",)
+
+
+def _plugin(folder: Path, code: str, entries: str) -> dict[str, str]:
+    """A third party's package: a module and an entry-points file on the import path."""
+    (folder / "thirdparty.py").write_text(code)
+    info = folder / "thirdparty-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(entries)
+    return {"PYTHONPATH": str(folder)}
+
+
+BROKEN = '''
+import torch
+from benchmark.interface import Guidance, MethodCard, StyleTransferMethod
+
+class NaNForOne(StyleTransferMethod):
+    """Returns its input, with NaN for one of the two quick prompts."""
+    card = MethodCard("broken", "none", None, ())
+    guidance = frozenset({Guidance.TEXT})
+
+    def stylize(self, batch, noise):
+        out = batch.images.clone()
+        for place, request in enumerate(batch.requests):
+            if request.prompt_id == "golden":
+                out[place] = float("nan")
+        return out
+'''
+
+
+def test_nan_marks_the_sample_and_the_run_goes_on(bench: Bench, tmp_path: Path) -> None:
+    env = _plugin(tmp_path, BROKEN, "[bench.methods]\nbroken = thirdparty:NaNForOne\n")
+    outcome = bench(
+        "run", "--method", "broken", "--dataset", "afhq", "--limit", "2", "--json",
+        "--out", tmp_path / "runs", env=env,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    result = outcome.json()
+    run = Path(result["run_directory"])
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["counts"] == {"ok": 2, "failed": 2}
+    assert len(list((run / "images").iterdir())) == 2
+    failed = result["summary"]["failed"]
+    assert len(failed) == 2
+    assert "non-finite" in failed[0]["reason"]
+
+
+def test_shadowed_package_is_named(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").write_text("")
+    outcome = bench("list", "methods", env={"PYTHONPATH": str(tmp_path)})
+    assert outcome.code == 2
+    assert str(tmp_path / "data") in outcome.stderr
+
+
+def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
+    from benchmark.errors import WeightsError
+    from benchmark.zoo.loading import load_state
+
+    path = tmp_path / "model.pt"
+    path.write_bytes(pickle.dumps({"w": _Payload()}))
+    with pytest.raises(WeightsError, match=r"system|code"):
+        load_state(path)

@@ -6,9 +6,12 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.conftest import Bench
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +27,41 @@ def test_start_commands_are_complete() -> None:
     """CI runs the test command itself; the run command's last part is run below."""
     assert _block("test-command").startswith("python3 -m venv .venv && .venv/bin/pip install")
     assert _block("run-command").endswith("bench run --method ours --dataset afhq")
+
+
+@pytest.mark.slow
+def test_run_command_as_shown(bench: Bench, tmp_path: Path) -> None:
+    command = shlex.split(_block("run-command").rpartition("&&")[2])
+    assert Path(command[0]).name == "bench"
+    outcome = bench(*command[1:], "--out", tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "contact sheet" in outcome.stdout
+    (images,) = tmp_path.glob("*/*/*/*/images")
+    assert len(list(images.iterdir())) == 16
+
+
+def _examples() -> list[str]:
+    return [line.strip() for line in _block("examples").splitlines() if line.startswith("bench ")]
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_examples_parse_and_the_quick_ones_run(bench: Bench, example: str, tmp_path: Path) -> None:
+    arguments = shlex.split(example, comments=True)[1:]
+    if arguments[0] == "run":
+        arguments += ["--limit", "1", "--out", str(tmp_path), "--set", "respacing=10",
+                      "--set", "t0=2", "--set", "n_patches=2"]  # fmt: skip
+        if "--images" in arguments:
+            from skimage.data import chelsea
+            from skimage.io import imsave
+
+            folder = tmp_path / "photos"
+            folder.mkdir()
+            imsave(folder / "cat.png", chelsea())
+            arguments[arguments.index("--images") + 1] = str(folder)
+    if arguments[0] == "profile":
+        arguments += ["--samples", "1", "--repeats", "1", "--set", "respacing=10", "--set", "t0=2"]
+    outcome = bench(*arguments)
+    assert outcome.code == 0, outcome.stderr
 
 
 def _modules() -> list[str]:

@@ -31,6 +31,12 @@ def as_image(pixels: Pixels) -> Tensor:
     return F.avg_pool2d(to_model_range(torch.from_numpy(pixels.copy())[None]), 2)
 
 
+def test_the_global_random_stream_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    FaceAligner()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @settings(max_examples=25, deadline=None)
 @given(angle=st.floats(-3, 3), scale=st.floats(0.1, 9), x=st.floats(-50, 50), y=st.floats(-50, 50))
 def test_similarity_recovers_the_transform(angle: float, scale: float, x: float, y: float) -> None:

@@ -215,12 +215,12 @@ class ClipRecipe:
             steps=steps,
             learning_rate=1.5e-3 if convolutional else 1e-3,
             warmup=150,
-            weight_decay=0.02,
-            ema_decay=0.995,
+            weight_decay=0.1,
+            ema_decay=0.998,
             betas=(0.9, 0.98),
         )
         # what is shown needs most of the picture, the style does not
-        self.plain_crops, self.styled_crops = Crops(whole=0.7), Crops(whole=0.35)
+        self.plain_crops, self.styled_crops = Crops(min_area=0.08, whole=0.75), Crops(whole=0.35)
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
         build_clip(name)  # registers the configuration, which the tokenizer reads
@@ -235,7 +235,8 @@ class ClipRecipe:
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Facts, Facts]:
         """Images [B, 3, 64, 64], tokens [B, L], and what is known of both."""
         bank = self.bank
-        n_paint, n_photo = self.batch_size * 3 // 20, self.batch_size * 9 // 20
+        # styles are learnt soon, domains late: the unstyled pictures get most of the batch
+        n_paint, n_photo = self.batch_size * 3 // 20, self.batch_size * 11 // 20
         n_styled = self.batch_size - n_paint - n_photo
 
         def pick(count: int, size: int) -> Tensor:

@@ -56,10 +56,10 @@ def _face(corpus: Path, cache: Path, steps: int) -> Recipe:
 # the steps of the shipped models
 MODELS: dict[str, tuple[Make, int]] = {
     "unet": (_unet, 2400),
-    "clip-guide": (_clip("clip-guide"), 1500),
+    "clip-guide": (_clip("clip-guide"), 4000),
     "clip-score": (_clip("clip-score"), 1300),
     "vgg": (_vgg, 1200),
-    "dino": (_dino, 330),
+    "dino": (_dino, 3000),
     "face": (_face, 900),
 }
 
