@@ -5,43 +5,30 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
-import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Bench
-
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def _block(marker: str) -> str:
-    found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)```", README, re.DOTALL)
-    assert found, f"README.md has no block after <!-- {marker} -->"
-    return found[1].strip()
+from tests.e2e.conftest import Bench, ReadmeRun, readme_block
 
 
 def test_start_commands_are_complete() -> None:
     """CI runs the test command itself; the run command's last part is run below."""
-    assert _block("test-command").startswith("python3 -m venv .venv && .venv/bin/pip install")
-    assert _block("run-command").endswith("bench run --method ours --dataset afhq")
+    assert readme_block("test-command").startswith("python3 -m venv .venv && .venv/bin/pip install")
+    assert readme_block("run-command").endswith("bench run --method ours --dataset afhq")
 
 
 @pytest.mark.slow
-def test_run_command_as_shown(bench: Bench, tmp_path: Path) -> None:
-    command = shlex.split(_block("run-command").rpartition("&&")[2])
-    assert Path(command[0]).name == "bench"
-    outcome = bench(*command[1:], "--out", tmp_path)
-    assert outcome.code == 0, outcome.stderr
-    assert "contact sheet" in outcome.stdout
-    (images,) = tmp_path.glob("*/*/*/*/images")
-    assert len(list(images.iterdir())) == 16
+def test_run_command_as_shown(readme_run: ReadmeRun) -> None:
+    assert "contact sheet" in readme_run.stdout
+    assert len(list((readme_run.directory / "images").iterdir())) == 16
 
 
 def _examples() -> list[str]:
-    return [line.strip() for line in _block("examples").splitlines() if line.startswith("bench ")]
+    return [
+        line.strip() for line in readme_block("examples").splitlines() if line.startswith("bench ")
+    ]
 
 
 @pytest.mark.parametrize("example", _examples())

@@ -1,5 +1,9 @@
 """Writes unet.safetensors and unet_shapes.json: outputs and state-dict listings of official U-Nets.
 
+And official-unet.pt, a checkpoint that the official class made and saved as its trainer saves
+(``torch.save`` of the state dict), with random weights
+(rounded to half precision, to keep the file small).
+
 ``python -m tests.golden.make_unet --zecon DIR`` (see :mod:`tests.golden.upstream`).
 """
 
@@ -12,9 +16,11 @@ from safetensors.torch import save_file
 
 from tests.golden.official_format import (
     EDITOR_UNET,
+    SAVED_UNET,
     UNET_LABELS,
     UNET_TIMESTEPS,
     UNETS,
+    filled_state,
     picture,
     shapes_of,
 )
@@ -53,6 +59,12 @@ def main() -> None:
     features = editor.forward_enc(picture("editor", 32, 1), torch.zeros(1), blocks)
     for block, feature in zip(blocks, features, strict=True):
         outputs[f"editor.block{block}"] = feature
+    saved = official_unet(SAVED_UNET)
+    # the constructor's zeros would hide a block that is not used
+    state = filled_state(shapes_of(saved), "saved")
+    saved.load_state_dict({n: v.half().float() for n, v in state.items()})
+    torch.save(saved.half().state_dict(), HERE / "official-unet.pt")
+    outputs["saved"] = saved.float()(picture("saved", 16, 2), timesteps)
     with torch.device("meta"):
         for name, config in FULL_SIZE.items():
             shapes[name] = shapes_of(official_unet(config))

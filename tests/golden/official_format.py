@@ -106,5 +106,9 @@ UNET_LABELS = (1, 4)
 EDITOR_UNET: dict[str, object] = {
     **UNET_BASE, "channel_mult": (1, 1, 1, 1), "num_res_blocks": 2, "attention_resolutions": (8, 4),
 }  # fmt: skip
+# of the checkpoint file that the official class saved
+SAVED_UNET: dict[str, object] = {
+    **UNET_BASE, "image_size": 16, "channel_mult": (1, 1), "attention_resolutions": (8,),
+}  # fmt: skip
 EDITOR_CROPS = 4
 EDITOR_CROP_SIZE = 16

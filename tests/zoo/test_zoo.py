@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from benchmark.config import load_protocol, protocol_names
 from benchmark.diffusion.unet import UNet, UNetConfig
@@ -17,6 +19,9 @@ from benchmark.zoo.denoiser import Denoiser
 from benchmark.zoo.mini.unet import CLASSES
 from benchmark.zoo.models import inventory
 from benchmark.zoo.registry import model_card, model_ids
+from tests.golden.official_format import SAVED_UNET, UNET_TIMESTEPS, picture
+
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 TINY = {
     "image_size": 16, "model_channels": 32, "channel_mult": [1, 1], "num_res_blocks": 1,
@@ -101,6 +106,26 @@ def test_loaded_denoiser_equals_its_source_and_is_frozen(weights: Path) -> None:
     torch.testing.assert_close(denoiser(x, t), expected, atol=1e-5, rtol=1e-5)
     features = denoiser.encode(x, t, [0, 1])
     assert torch.equal(features[0], denoiser.unet.encode(x, t, [0])[0])
+
+
+def test_a_file_that_the_official_code_saved_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``tests/golden/make_unet.py`` saved it and stored its output, at openai/guided-diffusion
+    22e0df8 as in YSerin/ZeCon 51e679e."""
+    shutil.copy(GOLDEN / "official-unet.pt", tmp_path)
+    facts = {
+        "id": "saved", "kind": "unet", "title": "Saved", "licence": "none", "source": "test",
+        "file": "official-unet.pt", "architecture": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in SAVED_UNET.items()
+        },
+    }  # fmt: skip
+    monkeypatch.setattr(registry, "_entries", lambda: {"saved": facts})
+    denoiser = ModelZoo({"denoiser": "saved"}, tmp_path).denoiser()
+    out = denoiser(picture("saved", 16, 2), torch.tensor(UNET_TIMESTEPS))
+    golden = load_file(GOLDEN / "unet.safetensors")["saved"]
+    torch.testing.assert_close(out, golden, atol=1e-5, rtol=1e-5)
 
 
 def test_verified_hashes(weights: Path) -> None:
