@@ -57,7 +57,7 @@ def _face(corpus: Path, cache: Path, steps: int) -> Recipe:
 MODELS: dict[str, tuple[Make, int]] = {
     "unet": (_unet, 2400),
     "clip-guide": (_clip("clip-guide"), 4000),
-    "clip-score": (_clip("clip-score"), 1300),
+    "clip-score": (_clip("clip-score"), 3600),
     "vgg": (_vgg, 1200),
     "dino": (_dino, 3000),
     "face": (_face, 900),
