@@ -7,57 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from benchmark.scoring import ScoredSample, metric_classes
+from benchmark.stats import LEVEL, RESAMPLES, cluster_bootstrap
 
 SCHEMA_VERSION = 1
-RESAMPLES = 2000
-LEVEL = 0.95
-
-Floats = npt.NDArray[np.float64]
-
-
-def cluster_bootstrap(
-    values: Floats, clusters: Sequence[str], rng: np.random.Generator,
-    resamples: int = RESAMPLES, level: float = LEVEL,
-) -> tuple[float, float] | None:  # fmt: skip
-    """Percentile interval of the mean, drawing whole clusters with replacement.
-
-    Samples of one content image are not independent (one image, many prompts), so images are drawn
-    and bring all their samples along (Davison & Hinkley 1997, section 3.8). The statistic is the
-    mean over all samples drawn.
-
-    Args:
-        values: [N] finite values.
-        clusters: the cluster (content image) of each value.
-        rng: source of the draws.
-        resamples: number of bootstrap draws.
-        level: coverage in (0, 1).
-
-    Returns:
-        lower and upper end, or None with fewer than two clusters.
-
-    Raises:
-        ValueError: ``values`` and ``clusters`` differ in length, ``level`` is outside (0, 1), or
-            ``resamples`` < 1.
-    """
-    if len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values but {len(clusters)} cluster names")
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(
-            f"level must lie in (0, 1) and resamples be positive: {level}, {resamples}"
-        )
-    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums = np.bincount(index, weights=values)
-    counts = np.bincount(index)
-    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    means = (weights @ sums) / (weights @ counts)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def summarise(table: pa.Table, samples: Sequence[ScoredSample], seed: int = 0) -> dict[str, Any]:

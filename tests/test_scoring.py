@@ -17,15 +17,17 @@ from torch import Tensor
 
 from benchmark.errors import DataError, UsageError
 from benchmark.scoring import SCHEMA, ScoredSample, metric_classes, score_samples
-from benchmark.summary import cluster_bootstrap, summarise
+from benchmark.stats import cluster_bootstrap
+from benchmark.summary import summarise
 from tests.metrics.conftest import TinyZoo, aligner, noisy, photos, zoo
 
 __all__ = ["aligner", "noisy", "photos", "zoo"]
 
 PROMPTS = {"golden": "Golden", "clay": "Clay"}
 BUILT_IN = {
-    "clip_directional", "clip_score", "clip_score_patch", "dino_structure", "face_detected",
-    "face_id_distance", "lpips_vgg", "psnr", "ssim", "style_retrieval",
+    "clip_directional", "clip_image_source", "clip_score", "clip_score_patch", "dino_structure",
+    "edge_agreement", "face_detected", "face_id_distance", "lpips_vgg", "psnr", "ssim",
+    "style_retrieval", "vgg_content",
 }  # fmt: skip
 Pixels = npt.NDArray[np.uint8]
 
@@ -127,7 +129,8 @@ def test_batch_size_does_not_matter(run: Run, zoo: TinyZoo, size: int) -> None:
     straight, other = run.score(zoo), run.score(zoo, batch_size=size)
     for key, row in straight.items():
         assert other[key]["status"] == row["status"]
-        assert other[key]["value"] == pytest.approx(row["value"], abs=2e-6)
+        # float32 encoders: kernels round by the batch's shape, which is why runs use one size
+        assert other[key]["value"] == pytest.approx(row["value"], abs=2e-5)
 
 
 def test_failed_samples_have_a_reason_and_no_value(run: Run, zoo: TinyZoo) -> None:

@@ -23,7 +23,7 @@ TOLERANCE = {
     "clip_score": 0.02,
     "clip_directional": 0.03,
     "lpips_vgg": 0.02,
-    "dino_structure": 0.003,
+    "dino_structure": 0.01,
     "ssim": 0.02,
     "psnr": 0.3,
 }
