@@ -10,26 +10,25 @@ import numpy as np
 import pyarrow as pa
 
 from benchmark.scoring import ScoredSample, metric_classes
-from benchmark.stats import LEVEL, RESAMPLES, cluster_bootstrap
+from benchmark.stats import LEVEL, cluster_t_interval
 
 SCHEMA_VERSION = 1
 
 
-def summarise(table: pa.Table, samples: Sequence[ScoredSample], seed: int = 0) -> dict[str, Any]:
+def summarise(table: pa.Table, samples: Sequence[ScoredSample]) -> dict[str, Any]:
     """The summary of a run, ready for JSON (no NaN, no infinity).
 
     Args:
         table: what :func:`benchmark.scoring.score_samples` returned.
         samples: the same run's samples.
-        seed: of the bootstrap; every metric is resampled by a generator of its own with this seed,
-            so the interval of one does not depend on which others were asked for.
 
     Returns:
         ``metrics`` (by name: version, direction, bounds, encoders, description, n, n_images, mean,
         sd, interval, interval_note, statuses), ``speed``, ``samples`` (counts), ``failed``
         (sample_id, reason) for what the method did not make and ``unscored`` (sample_id, metric,
-        reason) for images that it made but that could not be scored. ``interval`` is [low, high] or
-        null; ``interval_note`` then says why.
+        reason) for images that it made but that could not be scored. ``interval`` is [low, high]
+        (95 %, :func:`benchmark.stats.cluster_t_interval`, cut off at the metric's bounds) or null;
+        ``interval_note`` then says why.
 
     Raises:
         UsageError: the table has scores of a metric that is not installed.
@@ -62,7 +61,7 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample], seed: int = 0) -
             for row in table.to_pylist()
             if row["sample_id"] in made and _kind(row["status"]) == "failed"
         ],
-        "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed, "cluster": "image_id"},
+        "intervals": {"method": "cluster_t", "level": LEVEL, "cluster": "image_id"},
         "metrics": {
             cls.name: {
                 "version": cls.version,
@@ -70,7 +69,7 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample], seed: int = 0) -
                 "bounds": list(cls.bounds),
                 "encoders": list(cls.encoders),
                 "description": cls.description,
-                **_of_metric(rows[cls.name], seed),
+                **_of_metric(rows[cls.name], cls.bounds),
             }
             for cls in classes
         },
@@ -78,11 +77,11 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample], seed: int = 0) -
     }
 
 
-def _of_metric(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+def _of_metric(rows: Sequence[dict[str, Any]], bounds: tuple[float, float]) -> dict[str, Any]:
     scored = [row for row in rows if row["value"] is not None]
     values = np.array([row["value"] for row in scored], dtype=np.float64)
     images = [row["image_id"] for row in scored]
-    interval = cluster_bootstrap(values, images, np.random.default_rng(seed))
+    interval = cluster_t_interval(values, images)
     n_images = len(set(images))
     note = None
     if interval is None:
@@ -92,7 +91,8 @@ def _of_metric(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
         "n_images": n_images,
         "mean": float(values.mean()) if len(values) else None,
         "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-        "interval": None if interval is None else list(interval),
+        # the metric cannot leave its bounds, so the part of the interval beyond them says nothing
+        "interval": None if interval is None else np.clip(interval, *bounds).tolist(),
         "interval_note": note,
         "statuses": dict(sorted(Counter(_kind(row["status"]) for row in rows).items())),
     }

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.errors import DataError, UsageError
 from benchmark.scoring import SCHEMA, ScoredSample, metric_classes, score_samples
-from benchmark.stats import cluster_bootstrap
+from benchmark.stats import cluster_bootstrap, cluster_t_interval
 from benchmark.summary import summarise
 from tests.metrics.conftest import TinyZoo, aligner, noisy, photos, zoo
 
@@ -287,8 +287,20 @@ def test_an_interval_does_not_depend_on_the_other_metrics(run: Run, zoo: TinyZoo
     alone = summarise(run.table(zoo, ["ssim"]), run.samples)
     together = summarise(run.table(zoo, ["psnr", "ssim"]), run.samples)
     assert alone["metrics"]["ssim"] == together["metrics"]["ssim"]
-    other = summarise(run.table(zoo, ["ssim"]), run.samples, seed=1)
-    assert other["metrics"]["ssim"]["interval"] != alone["metrics"]["ssim"]["interval"]
+
+
+def test_an_interval_is_that_of_the_content_images_and_stays_within_bounds(
+    run: Run, zoo: TinyZoo
+) -> None:
+    table = run.table(zoo, ["psnr"])
+    rows = table.to_pylist()
+    values, images = np.array([r["value"] for r in rows]), [r["image_id"] for r in rows]
+    entry = summarise(table, run.samples)["metrics"]["psnr"]
+    assert entry["interval"] == pytest.approx(cluster_t_interval(values, images))
+    near = np.where(np.arange(len(rows)) < 2, 0.0, 100.0)
+    extreme = table.set_column(table.schema.get_field_index("value"), "value", [near.tolist()])
+    low, high = summarise(extreme, run.samples)["metrics"]["psnr"]["interval"]
+    assert (low > 0.0, high) == (True, 100.0)
 
 
 def test_bootstrap_draws_images_and_not_samples() -> None:
