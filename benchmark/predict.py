@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from benchmark.errors import BenchError
 from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
 from benchmark.noise import NoiseSource
 from benchmark.run import ChunkRecord, Pixels, RunDirectory, SampleRecord, encode_png
+
+OnSample = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class PredictModule(pl.LightningModule):
         self.method = method
         self.run_seed = run_seed
         self._warm = False
+        # whoever shows progress may ask to be told within a chunk
+        self.on_sample: OnSample | None = None
 
     def on_predict_start(self) -> None:
         if torch.is_inference_mode_enabled():
@@ -82,7 +86,7 @@ class PredictModule(pl.LightningModule):
             torch.cuda.synchronize()
         start = time.perf_counter()
         with torch.enable_grad():
-            images = stylize_chunk(self.method, chunk, self.run_seed)
+            images = stylize_chunk(self.method, chunk, self.run_seed, self.on_sample)
         if on_cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
@@ -103,13 +107,20 @@ class PredictModule(pl.LightningModule):
         )
 
 
-def stylize_chunk(method: StyleTransferMethod, chunk: StyleBatch, run_seed: int) -> Tensor:
+def stylize_chunk(
+    method: StyleTransferMethod, chunk: StyleBatch, run_seed: int, on_sample: OnSample | None = None
+) -> Tensor:
     """Outputs [B, 3, H, W] of a chunk; on a CPU, every sample in a batch of its own.
 
     CPU kernels choose their algorithm by the batch's shape, and CLIP guidance amplifies the
     rounding differences to visible ones within a few steps. With one shape for all, a picture does
     not depend on the chunk size, to the last bit.
+
+    Args:
+        on_sample: called after each sample with the number done so far and the seconds since the
+            chunk began; on a CPU only, elsewhere a chunk is one call.
     """
+    start = time.perf_counter()
     if chunk.images.device.type != "cpu":
         return method.stylize(chunk, NoiseSource(run_seed, chunk.sample_ids, chunk.images.device))
     outputs = []
@@ -117,6 +128,8 @@ def stylize_chunk(method: StyleTransferMethod, chunk: StyleBatch, run_seed: int)
         sample = _sample(chunk, index)
         noise = NoiseSource(run_seed, sample.sample_ids, sample.images.device)
         outputs.append(method.stylize(sample, noise))
+        if on_sample is not None:
+            on_sample(index + 1, time.perf_counter() - start)
     return torch.cat(outputs)
 
 

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from benchmark.predict import Prediction
+from benchmark.predict import Prediction, PredictModule
 
 
 class RunProgress(Callback):
@@ -34,6 +34,7 @@ class RunProgress(Callback):
         self._done = done_samples
         self._fresh = 0
         self._seconds = 0.0
+        self._world_size = 1
         self._title = title
         self._progress: Progress | None = None
         self._task = TaskID(0)
@@ -55,6 +56,17 @@ class RunProgress(Callback):
             self._title, total=self._total, completed=self._done, chunk="-", rate="starting"
         )
         self._progress.start()
+        self._world_size = trainer.world_size
+        if isinstance(pl_module, PredictModule):
+            pl_module.on_sample = self._within_chunk
+
+    def on_predict_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        if self._progress is not None:
+            index, _ = batch
+            self._progress.update(self._task, chunk=str(index))
 
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,
@@ -68,9 +80,18 @@ class RunProgress(Callback):
         self._seconds += outputs.seconds
         self._done = min(self._total, self._done + count)
         rate = self._fresh / self._seconds * trainer.world_size if self._seconds else 0.0
+        self._progress.update(self._task, completed=self._done, rate=f"{rate:.2f} images/s")
+
+    def _within_chunk(self, count: int, seconds: float) -> None:
+        """Samples of a chunk that is not stored yet: shown, but not counted as done."""
+        if self._progress is None:
+            return
+        world = self._world_size
+        rate = (self._fresh + count) / (self._seconds + seconds) * world
         self._progress.update(
-            self._task, completed=self._done, chunk=str(outputs.chunk), rate=f"{rate:.2f} images/s"
-        )
+            self._task, completed=min(self._total, self._done + count * world),
+            rate=f"{rate:.2f} images/s",
+        )  # fmt: skip
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
