@@ -214,6 +214,32 @@ def profile(
 
 
 @app.command()
+def similarity(
+    paths: Annotated[list[Path], typer.Argument(help="Image files, folders or run directories.")],
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help="A row; repeatable. Default: the protocol's prompt set."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="A CLIP of `bench list models`; default: the protocol's judge."),
+    ] = None,
+    protocol: Annotated[str, typer.Option()] = DEFAULT_PROTOCOL,
+    out: Annotated[Path, typer.Option(help="Folder for the CSV and the heat map.")] = Path(
+        "similarity"
+    ),
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Cosines of prompts (rows) and images (columns): does an encoder tell the styles apart?"""
+    from benchmark import inspect_cli
+
+    inspect_cli.print_similarity(
+        paths, prompts, encoder, protocol, out=out, weights_dir=weights_dir, as_json=json_output
+    )
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from benchmark import __version__

@@ -97,3 +97,28 @@ def test_score_again_changes_no_number_and_no_image(bench: Bench, tmp_path: Path
     outcome = bench("score", run, "--metrics", "psnr,nonsense")
     assert outcome.code == 2
     assert "nonsense" in outcome.stderr
+
+
+def test_similarity_of_a_run_names_prompts_and_images(bench: Bench, tmp_path: Path) -> None:
+    run = Path(bench(*short_run(tmp_path / "runs", limit=1)).json()["run_directory"])
+    outcome = bench(
+        "similarity", run, "--prompt", "Golden", "--prompt", "Red bricks",
+        "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    found = outcome.json()
+    assert found["encoder"] == "mini-clip-score"
+    assert found["images"] == sorted(path.name for path in (run / "images").iterdir())
+    assert [len(row) for row in found["cosines"]] == [2, 2]
+    assert Path(found["csv"]).is_file() and Path(found["heat_map"]).is_file()
+    shown = bench("similarity", run, "--out", tmp_path / "out").stdout
+    assert "Stained Glass" in shown and "heat map" in shown
+
+
+def test_similarity_refuses_what_is_no_clip_and_no_image(bench: Bench, tmp_path: Path) -> None:
+    outcome = bench("similarity", tmp_path / "none.png", "--prompt", "Golden")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "none.png does not exist" in outcome.stderr
+    outcome = bench("similarity", tmp_path, "--encoder", "mini-vgg")
+    assert outcome.code == 2
+    assert "kind 'clip'" in outcome.stderr
