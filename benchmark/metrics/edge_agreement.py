@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from benchmark.errors import DataError
 from benchmark.metrics.base import NOT_APPLICABLE, SampleMetric
 from benchmark.metrics.clip_space import cosine
-from benchmark.metrics.pixels import in_passes, require_pairs
+from benchmark.metrics.pixels import in_passes, require_pairs, require_side
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -97,11 +96,7 @@ class EdgeAgreement(SampleMetric):
             DataError: not stored pixels, of different shapes, or smaller than 3 x 3 pixels.
         """
         require_pairs(outputs, sources)
-        if min(outputs.shape[-2:]) < LEAST_SIDE:
-            raise DataError(
-                f"edge_agreement needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, "
-                f"got {outputs.shape[-2]} x {outputs.shape[-1]}"
-            )
+        require_side(self.name, outputs, LEAST_SIDE)
         values: list[Tensor] = []
         missing: list[str | None] = []
         for output, source in in_passes(outputs, sources):

@@ -57,3 +57,16 @@ def in_passes(outputs: Tensor, sources: Tensor) -> Iterator[tuple[Tensor, Tensor
     """The pairs in groups of at most ``PASS``, so that large images do not fill the memory."""
     for start in range(0, len(outputs), PASS):
         yield outputs[start : start + PASS], sources[start : start + PASS]
+
+
+def require_side(metric: str, images: Tensor, least: int) -> None:
+    """Check that images [N, 3, H, W] are large enough for a metric.
+
+    Raises:
+        DataError: a side is below ``least`` pixels.
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) < least:
+        raise DataError(
+            f"{metric} needs images of at least {least} x {least} pixels, got {height} x {width}"
+        )

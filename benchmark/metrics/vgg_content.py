@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from benchmark.errors import DataError
 from benchmark.metrics.base import SampleMetric
-from benchmark.metrics.pixels import in_passes, require_pairs
+from benchmark.metrics.pixels import in_passes, require_pairs, require_side
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -74,11 +73,7 @@ class VggContent(SampleMetric):
             DataError: not stored pixels, of different shapes, or smaller than 8 x 8 pixels.
         """
         require_pairs(outputs, sources)
-        if min(outputs.shape[-2:]) < LEAST_SIDE:
-            raise DataError(
-                f"vgg_content needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, "
-                f"got {outputs.shape[-2]} x {outputs.shape[-1]}"
-            )
+        require_side(self.name, outputs, LEAST_SIDE)
         values = []
         for output, source in in_passes(outputs, sources):
             after = self.encoder(output.float() / 255, (LAYER,))[LAYER]
