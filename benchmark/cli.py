@@ -232,11 +232,10 @@ def similarity(
     json_output: Json = False,
 ) -> None:
     """Cosines of prompts (rows) and images (columns): does an encoder tell the styles apart?"""
-    from benchmark import inspect_cli
+    from benchmark import registry
 
-    inspect_cli.print_similarity(
-        paths, prompts, encoder, protocol, out=out, weights_dir=weights_dir, as_json=json_output
-    )
+    report = registry.load(registry.COMMANDS, "similarity")
+    report(paths, prompts, encoder, protocol, out=out, weights_dir=weights_dir, as_json=json_output)
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,31 +169,6 @@ def print_result(result: RunResult, as_json: bool) -> None:
     sys.stdout.write(f"run directory  {result.directory}\n")
     if result.contact_sheet:
         sys.stdout.write(f"contact sheet  {result.contact_sheet}\n")
-
-
-def print_similarity(
-    paths: Sequence[Path], prompts: Sequence[str] | None, encoder: str | None, protocol_name: str,
-    *, out: Path, weights_dir: Path | None, as_json: bool,
-) -> None:  # fmt: skip
-    """The matrix of prompts and images, and where its CSV and heat map are.
-
-    Raises:
-        UsageError: unknown encoder or protocol, a model that is no CLIP, unusable prompts.
-        DataError: unusable images.
-    """
-    from benchmark.zoo import ModelZoo
-
-    report = registry.load(registry.COMMANDS, "similarity")
-    protocol = load_protocol(protocol_name)
-    clip = ModelZoo({"judge": encoder or protocol.models["judge"]}, weights_dir).clip("judge")
-    images = report.read_images(paths)
-    found = report.similarity(clip, images, prompts or report.prompt_texts(protocol.prompt_set))
-    table, picture = report.write(found, out)
-    if as_json:
-        _print_json({**found.as_json(), "csv": str(table), "heat_map": str(picture)})
-        return
-    Console().print(report.terminal_table(found))
-    sys.stdout.write(f"table     {table}\nheat map  {picture}\n")
 
 
 def _print_json(value: object) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.table import Table
 
+from benchmark.config import load_protocol
 from benchmark.errors import DataError, UsageError
 from benchmark.metrics.clip_space import PromptEmbeddings, cosine, embed_pixels
 from benchmark.run import RunDirectory, explain_write_errors, write_atomically
+from benchmark.zoo import ModelZoo
 from benchmark.zoo.clip import ClipEncoder
 from data.cards import load_prompts
 from data.decode import BadImageError, Pixels, decode, square
@@ -56,6 +61,36 @@ class Similarity:
         return {**asdict(self), "nearest": dict(zip(self.images, self.nearest(), strict=True))}
 
 
+def similarity_report(
+    paths: Sequence[Path], prompts: Sequence[str] | None, encoder: str | None, protocol_name: str,
+    *, out: Path, weights_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """The command: write the CSV and the heat map, print the matrix.
+
+    Args:
+        paths: image files, folders, run directories.
+        prompts: rows; the protocol's whole prompt set if None.
+        encoder: id of a CLIP in the weights registry; the protocol's judge if None.
+
+    Raises:
+        UsageError: unknown encoder or protocol, a model that is no CLIP, unusable prompts.
+        DataError: unusable images.
+    """
+    protocol = load_protocol(protocol_name)
+    clip = ModelZoo({"judge": encoder or protocol.models["judge"]}, weights_dir).clip("judge")
+    images = read_images(paths)
+    rows = prompts or [prompt.text for prompt in load_prompts(protocol.prompt_set).prompts]
+    found = similarity(clip, images, rows)
+    table, picture = write(found, out)
+    if as_json:
+        json.dump({**found.as_json(), "csv": str(table), "heat_map": str(picture)}, sys.stdout,
+                  indent=2)  # fmt: skip
+        sys.stdout.write("\n")
+        return
+    Console().print(terminal_table(found))
+    sys.stdout.write(f"table     {table}\nheat map  {picture}\n")
+
+
 def similarity(
     encoder: ClipEncoder, images: dict[str, Pixels], prompts: Sequence[str]
 ) -> Similarity:
@@ -79,15 +114,6 @@ def similarity(
         columns.append(cosine(embed_pixels(encoder, batch).expand(len(texts), -1), texts))
     table = torch.stack(columns, dim=1).cpu().tolist()
     return Similarity(encoder.name, tuple(prompts), tuple(images), tuple(map(tuple, table)))
-
-
-def prompt_texts(prompt_set: str) -> list[str]:
-    """All texts of a prompt set.
-
-    Raises:
-        UsageError: unknown name.
-    """
-    return [prompt.text for prompt in load_prompts(prompt_set).prompts]
 
 
 def read_images(paths: Sequence[Path]) -> dict[str, Pixels]:

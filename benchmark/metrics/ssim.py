@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from benchmark.errors import DataError
 from benchmark.metrics.base import SampleMetric
-from benchmark.metrics.pixels import in_passes, require_pairs
+from benchmark.metrics.pixels import in_passes, require_pairs, require_side
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -74,10 +73,6 @@ class Ssim(SampleMetric):
             DataError: not stored pixels, of different shapes, or smaller than the window.
         """
         require_pairs(outputs, sources)
-        if min(outputs.shape[-2:]) < WINDOW:
-            raise DataError(
-                f"ssim needs images of at least {WINDOW} x {WINDOW} pixels, "
-                f"got {outputs.shape[-2]} x {outputs.shape[-1]}"
-            )
+        require_side(self.name, outputs, WINDOW)
         values = [structural_similarity(a, b) for a, b in in_passes(outputs, sources)]
         self._keep(torch.cat(values))
