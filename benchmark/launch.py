@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -254,31 +254,18 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
 
 def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
     """Make the chunks that are missing, on every rank."""
-    import pytorch_lightning as pl
-
     from benchmark.predict import ChunkWriter, PredictModule
     from benchmark.progress import RunProgress
+    from benchmark.trainer import build_trainer
 
     options = plan.options
     done = directory.completed_chunks()
     module.done = set(done)
     if len(done) == module.chunk_count and is_rank_zero() and options.num_nodes == 1:
         return
-    trainer = pl.Trainer(
-        accelerator=options.accelerator,
-        devices=_devices(options.devices),
-        num_nodes=options.num_nodes,
-        strategy=_strategy(options.strategy),
-        precision=options.precision,  # type: ignore[arg-type]
-        # CPU kernels repeat themselves; of CUDA's the deterministic ones are asked for, and the
-        # few operations without one warn
-        deterministic="warn" if _may_use_cuda(options.accelerator) else None,
-        inference_mode=False,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    trainer = build_trainer(
+        accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes,
+        strategy=options.strategy, precision=options.precision,
         callbacks=[
             ChunkWriter(directory),
             RunProgress(
@@ -287,37 +274,12 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
                 sum(len(record.samples) for record in done.values()),
             ),
         ],
-    )
+    )  # fmt: skip
     plan.zoo.to(trainer.strategy.root_device)
     plan.method.prepare(plan.zoo)
     trainer.predict(
         PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
     )
-
-
-def _may_use_cuda(accelerator: str) -> bool:
-    import torch
-
-    return accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available()
-
-
-def _devices(text: str) -> str | int | list[int]:
-    if text == "auto":
-        return text
-    try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"--devices {text!r}: a count, ids like 0,2, or auto") from None
-    return numbers if "," in text else numbers[0]
-
-
-def _strategy(name: str) -> Any:
-    """Strategies that gather nothing wait long: ranks may finish hours apart."""
-    if name != "ddp":
-        return name
-    from pytorch_lightning.strategies import DDPStrategy
-
-    return DDPStrategy(timeout=timedelta(days=7))
 
 
 def score_run(path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | None) -> RunResult:
