@@ -51,7 +51,7 @@ def test_retrieval_of_styles_on_photos_outside_the_corpus(
     prompts = F.normalize(clip.encode_text(STYLE_PROMPTS), dim=1)
     truth = torch.arange(len(STYLE_IDS)).repeat(3)
     found = (clip.encode_image(styled) @ prompts.T).argmax(1)
-    assert (found == truth).float().mean() >= 0.8
+    assert (found == truth).float().mean() >= 0.85
     plain = torch.stack([shrink(pixels) for pixels in photos.values()])
     assert ((clip.encode_image(plain) @ prompts.T).argmax(1) == len(STYLE_IDS)).sum() >= 4
 
