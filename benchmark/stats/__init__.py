@@ -7,7 +7,7 @@ Nothing here touches a global random state; what needs draws takes a ``numpy.ran
 
 from benchmark.stats.holm import holm
 from benchmark.stats.intervals import LEVEL, RESAMPLES, cluster_bootstrap, cluster_t_interval
-from benchmark.stats.paired import PERMUTATIONS, PairedComparison, paired_comparison
+from benchmark.stats.paired import PERMUTATIONS, PairedComparison, SignFlips, paired_comparison
 from benchmark.stats.planning import clusters_needed, minimum_detectable_difference
 from benchmark.stats.ranking import RankStability, rank_stability
 from benchmark.stats.tradeoff import harmonic_mean, pareto_front
@@ -18,6 +18,7 @@ __all__ = [
     "RESAMPLES",
     "PairedComparison",
     "RankStability",
+    "SignFlips",
     "cluster_bootstrap",
     "cluster_t_interval",
     "clusters_needed",

@@ -64,8 +64,42 @@ class PairedComparison:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class SignFlips:
+    """Patterns of flipped clusters, drawn once for the comparisons of a whole table.
+
+    Every test is as valid as with patterns of its own; the tests of a table then also share their
+    chance, as they share their images.
+
+    Attributes:
+        clusters: names of the columns.
+        flipped: [m, G] float64 of 0 and 1.
+    """
+
+    clusters: tuple[str, ...]
+    flipped: Floats
+
+    @classmethod
+    def draw(
+        cls, clusters: Sequence[str], rng: np.random.Generator, permutations: int = PERMUTATIONS
+    ) -> SignFlips:
+        """Patterns for the clusters of all samples that are to be compared (names may repeat)."""
+        names = tuple(sorted(set(clusters)))
+        drawn = rng.integers(0, 2, size=(permutations, len(names)), dtype=np.int8)
+        return cls(names, drawn.astype(np.float64))
+
+    def p_value(self, sums: Floats, names: Sequence[str]) -> float:
+        """p of |sum| among the patterns; ``sums`` of the clusters ``names``."""
+        column = {name: place for place, name in enumerate(self.clusters)}
+        own = np.zeros(len(self.clusters))  # clusters that are not among them change nothing
+        own[[column[name] for name in names]] = sums
+        hits = _reaching(self.flipped @ own, sums)
+        return (hits + 1) / (len(self.flipped) + 1)
+
+
 def paired_comparison(
-    a: npt.ArrayLike, b: npt.ArrayLike, clusters: Sequence[str], rng: np.random.Generator,
+    a: npt.ArrayLike, b: npt.ArrayLike, clusters: Sequence[str],
+    rng: np.random.Generator | SignFlips,
     level: float = LEVEL, permutations: int = PERMUTATIONS,
 ) -> PairedComparison:  # fmt: skip
     """Compare the scores of two methods on the same samples.
@@ -89,9 +123,10 @@ def paired_comparison(
         a: [N] finite scores of the one method.
         b: [N] finite scores of the other on the same samples.
         clusters: the cluster (content image) of each sample.
-        rng: source of the sign flips; not used while these are gone through.
+        rng: source of the sign flips, or flips drawn beforehand, which know all the clusters; not
+            used while the patterns are gone through.
         level: coverage of the interval, in (0, 1).
-        permutations: drawn sign flips.
+        permutations: sign flips drawn from a generator.
 
     Returns:
         the comparison. With fewer than two clusters it has neither interval nor p-values; if no
@@ -121,7 +156,14 @@ def paired_comparison(
     ranked = means[means != 0]
     sd = 0.0 if np.ptp(means) == 0 else float(means.std(ddof=1))
     notes = _notes(sums, means, sd)
-    permutation_p, permutation_method = _sign_flips(sums[sums != 0], rng, permutations)
+    if isinstance(rng, SignFlips) and (sums != 0).sum() > EXACT_FLIPS:
+        permutation_p, permutation_method = (
+            rng.p_value(sums, np.unique(clusters).tolist()),
+            "monte-carlo",
+        )
+    else:
+        source = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(0)
+        permutation_p, permutation_method = _sign_flips(sums[sums != 0], source, permutations)
     wilcoxon_p, wilcoxon_method = _signed_rank(ranked)
     return PairedComparison(
         n=n,
@@ -174,20 +216,25 @@ def _sign_flips(
 ) -> tuple[float, str]:  # fmt: skip
     """p of |sum| among the sums with flipped signs; ``sums`` has no zeros."""
     n = len(sums)
-    total = sums.sum()
-    reached = abs(total) - 1e-11 * np.abs(sums).sum()
     if n <= EXACT_FLIPS:
         if n == 0:
             return 1.0, "exact"
         # turning all signs leaves |sum|, so the first one can stay
         flipped = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n - 1)) & 1
-        return float(np.mean(np.abs(total - 2 * (flipped @ sums[1:])) >= reached)), "exact"
+        return _reaching(flipped @ sums[1:], sums) / len(flipped), "exact"
     rows = max(1, 2**22 // n)
     hits = 0
     for start in range(0, permutations, rows):
         drawn = rng.integers(0, 2, size=(min(rows, permutations - start), n), dtype=np.int8)
-        hits += int((np.abs(total - 2 * (drawn @ sums)) >= reached).sum())
+        hits += _reaching(drawn @ sums, sums)
     return (hits + 1) / (permutations + 1), "monte-carlo"
+
+
+def _reaching(flipped_sums: Floats, sums: Floats) -> int:
+    """In how many patterns |sum| is at least the observed one; given the flipped part of each."""
+    total = sums.sum()
+    reached = abs(total) - 1e-11 * np.abs(sums).sum()
+    return int((np.abs(total - 2 * flipped_sums) >= reached).sum())
 
 
 def _signed_rank(means: Floats) -> tuple[float, str]:

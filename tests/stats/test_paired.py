@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from benchmark.stats import (
+    SignFlips,
     cluster_t_interval,
     paired_comparison,
 )
@@ -196,3 +197,22 @@ def test_taking_samples_for_independent_errs_far_more_often() -> None:
         assert found.permutation_p is not None
         rejected += found.permutation_p <= 0.05
     assert rejected / repeats > 0.12
+
+
+def test_flips_drawn_beforehand_give_the_p_value_of_a_generator_of_the_same_seed() -> None:
+    a, b = rng(5).normal(0.1, 1, size=(2, 60))
+    clusters = [f"image{i // 2}" for i in range(60)]
+    alone = paired_comparison(a, b, clusters, np.random.default_rng(3))
+    shared = paired_comparison(a, b, clusters, SignFlips.draw(clusters, np.random.default_rng(3)))
+    assert shared == alone
+
+
+def test_flips_of_more_clusters_serve_a_comparison_of_fewer() -> None:
+    a, b = rng(6).normal(0.3, 1, size=(2, 40))
+    clusters = [f"image{i}" for i in range(40)]
+    flips = SignFlips.draw(clusters, np.random.default_rng(3))
+    kept = slice(10, 40)
+    found = paired_comparison(a[kept], b[kept], clusters[kept], flips)
+    alone = paired_comparison(a[kept], b[kept], clusters[kept], np.random.default_rng(9))
+    assert found.permutation_method == "monte-carlo"
+    assert found.permutation_p == pytest.approx(alone.permutation_p, abs=0.02)
