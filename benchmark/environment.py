@@ -72,6 +72,16 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def share_the_processor() -> None:
+    """Let threads that wait for each other sleep; call it before torch is imported.
+
+    OpenMP's threads spin while they wait. Where another process needs a core too, they spin away
+    the time that the awaited thread would need: a run beside one busy process took more than ten
+    times as long. A policy that the user has set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def require_own_packages() -> None:
     """Refuse to work where another ``data`` or ``reports`` on the import path shadows ours.
 
