@@ -7,15 +7,44 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from benchmark.interface import MethodConfig, StyleTransferMethod
+
+
+class Anchor(BaseModel):
+    """A metric on a scale from 0 (as at ``worst``) to 1 (as at ``best``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    worst: float
+    best: float
+
+    @model_validator(mode="after")
+    def _has_length(self) -> Self:
+        if self.worst == self.best:
+            raise ValueError(f"the anchors of {self.metric} are equal")
+        return self
+
+    def normalised(self, value: float) -> float:
+        """Where ``value`` lies between the anchors, cut off at 0 and 1."""
+        return min(1.0, max(0.0, (value - self.worst) / (self.best - self.worst)))
+
+
+class BalanceScale(BaseModel):
+    """What brings content and style to one scale, so that they can be weighed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    content: Anchor
+    style: Anchor
 
 
 class Protocol(BaseModel):
@@ -32,6 +61,7 @@ class Protocol(BaseModel):
     models: dict[str, str] = Field(description="role -> id in the weights registry")
     batch_size: int = Field(gt=0, description="samples of a chunk unless --batch-size says other")
     metrics: tuple[str, ...]
+    balance: BalanceScale | None = None
     method_config: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="defaults of a method under this protocol"
     )
