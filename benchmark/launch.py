@@ -318,8 +318,9 @@ def _finish(
     texts = [*(p.text for p in prompts), *(p.text for p in manifest.config.prompts)]
     texts.append(manifest.config.source_prompt)
     table = score_samples(
-        samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts
-    )
+        samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts,
+        load_style=directory.load_style,
+    )  # fmt: skip
     with explain_write_errors(directory.path):
         partial = directory.path / ".scores.part"
         pq.write_table(table, partial)
@@ -337,6 +338,7 @@ def _finish(
         manifest.counts["missing"] = missing
     manifest.status = "partial" if missing else "complete"
     manifest.finished = datetime.now(UTC).isoformat(timespec="seconds")
+    directory.seal(manifest)
     directory.write_manifest(manifest)
     directory.remove_staging()
     return RunResult(

@@ -16,6 +16,7 @@ import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from benchmark.energy import joules_since, total_joules
 from benchmark.errors import BenchError
 from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
 from benchmark.noise import NoiseSource
@@ -34,6 +35,7 @@ class Prediction:
     seconds: float
     peak_memory_mib: float
     warm: bool
+    energy_joules: float | None
 
 
 class PredictModule(pl.LightningModule):
@@ -84,12 +86,14 @@ class PredictModule(pl.LightningModule):
         if on_cuda:
             torch.cuda.reset_peak_memory_stats()
             torch.cuda.synchronize()
+        energy = total_joules(chunk.images.device)
         start = time.perf_counter()
         with torch.enable_grad():
             images = stylize_chunk(self.method, chunk, self.run_seed, self.on_sample)
         if on_cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
+        joules = joules_since(energy, chunk.images.device)
         expected = chunk.images.shape
         if images.shape != expected:
             raise BenchError(
@@ -104,6 +108,7 @@ class PredictModule(pl.LightningModule):
             seconds=seconds,
             peak_memory_mib=_peak_memory_mib(on_cuda),
             warm=warm,
+            energy_joules=joules,
         )
 
 
@@ -190,6 +195,7 @@ class ChunkWriter(BasePredictionWriter):
                 peak_memory_mib=prediction.peak_memory_mib,
                 warm=prediction.warm,
                 rank=trainer.global_rank,
+                energy_joules=prediction.energy_joules,
             ),
             pngs,
         )

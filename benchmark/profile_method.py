@@ -26,7 +26,9 @@ from benchmark.interface import StyleBatch, StyleTransferMethod
 from benchmark.launch import RunOptions, resolve
 from benchmark.predict import stylize_chunk, to_pixels
 from benchmark.profiling import PhaseTimer
-from benchmark.run import encode_png
+from benchmark.run import encode_png, write_atomically
+
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Profile:
     matrix products, convolutions and attention, backward passes included.
     """
 
+    schema_version: int
     method: str
     protocol: str
+    dataset: str
     precision: str
     device: str
     samples: int
@@ -98,8 +102,10 @@ def profile(
         _stylize(plan.method, batch, precision)
     flops = counter.total
     return Profile(
+        schema_version=SCHEMA_VERSION,
         method=name,
         protocol=load_protocol(protocol_name).id,
+        dataset=dataset,
         precision=precision,
         device=str(device),
         samples=len(batch.requests),
@@ -188,6 +194,20 @@ def _peak_mib(device: torch.device) -> float:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak *= 1 if sys.platform == "darwin" else 1024
     return float(peak) / 2**20
+
+
+def store(report: Profile, out: Path) -> Path:
+    """Write ``out/<protocol>/<dataset>/<method>/profile.json``, beside the runs of the method.
+
+    Returns:
+        the path; the file is there whole or not at all.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
+    """
+    path = out / report.protocol / report.dataset / report.method / "profile.json"
+    write_atomically(path, (json.dumps(asdict(report), indent=2, sort_keys=True) + "\n").encode())
+    return path
 
 
 def print_report(report: Profile, as_json: bool) -> None:

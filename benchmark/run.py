@@ -5,9 +5,10 @@
     runs/<protocol>/<dataset>/<method>/<config-hash>/
       manifest.json       resolved config, hashes, versions, hardware, timings, status
       sources.parquet     the content images at run resolution (image_id, png)
+      styles.parquet      the style images of an image-guided run (prompt_id, png)
       chunks/000003.json  one record per finished chunk: samples, hashes, seconds
       images/<sample-id>.png
-      samples.parquet, scores.parquet, summary.json, contact-sheet.png   (derived)
+      samples.parquet, scores.parquet, summary.json, distribution.json, contact-sheet.png (derived)
 
 A chunk counts as done once its record exists; images and records appear by renaming, so a killed
 run leaves nothing half-written and at most the chunk in flight is made again.
@@ -40,7 +41,7 @@ from benchmark.config import ResolvedRun
 from benchmark.errors import RunDirectoryError
 from benchmark.scoring import ScoredSample
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Existing = Literal["resume", "overwrite", "fail"]
 Pixels = npt.NDArray[np.uint8]
 
@@ -62,7 +63,14 @@ class SampleRecord(BaseModel):
 
 
 class ChunkRecord(BaseModel):
-    """A finished chunk. ``seconds`` is the time of ``stylize`` for the whole chunk."""
+    """A finished chunk.
+
+    Attributes:
+        seconds: time of ``stylize`` for the whole chunk, without preparation.
+        warm: whether the process had finished a chunk before.
+        energy_joules: what the accelerator took meanwhile; None where it cannot be read.
+        preparation_seconds: fine-tuning that this chunk asked for; None if the method does none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,10 +80,17 @@ class ChunkRecord(BaseModel):
     peak_memory_mib: float
     warm: bool
     rank: int
+    energy_joules: float | None = None
+    preparation_seconds: float | None = None
 
 
 class Manifest(BaseModel):
-    """What a run is and how it was executed."""
+    """What a run is and how it was executed.
+
+    Attributes:
+        files: SHA-256 of the derived files (``scores.parquet``, ...) by name, so that a change to
+            them is seen; empty before the first scoring and for runs of schema 1.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -97,6 +112,7 @@ class Manifest(BaseModel):
     finished: str | None = None
     timings: dict[str, float] = {}
     counts: dict[str, int] = {}
+    files: dict[str, str] = {}
 
 
 @contextmanager
@@ -134,6 +150,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def encode_png(pixels: Pixels) -> bytes:
     """Lossless PNG of [H, W, 3] uint8 RGB; equal pixels give equal bytes."""
     buffer = io.BytesIO()
@@ -162,7 +184,9 @@ class RunDirectory:
         self.scores_path = path / "scores.parquet"
         self.samples_path = path / "samples.parquet"
         self.sources_path = path / "sources.parquet"
+        self.styles_path = path / "styles.parquet"
         self.summary_path = path / "summary.json"
+        self.distribution_path = path / "distribution.json"
         self.contact_sheet_path = path / "contact-sheet.png"
 
     @contextmanager
@@ -215,7 +239,8 @@ class RunDirectory:
                 shutil.rmtree(path, ignore_errors=True)
             for path in (
                 self.manifest_path, self.scores_path, self.samples_path, self.sources_path,
-                self.summary_path, self.contact_sheet_path,
+                self.styles_path, self.summary_path, self.distribution_path,
+                self.contact_sheet_path,
             ):  # fmt: skip
                 path.unlink(missing_ok=True)
 
@@ -254,6 +279,8 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{self.manifest_path} cannot be read: {error}") from error
         found = loaded.get("schema_version") if isinstance(loaded, dict) else None
+        if found == 1:  # schema 2 added ``files`` and changed nothing else
+            found = loaded["schema_version"] = SCHEMA_VERSION
         if found != SCHEMA_VERSION:
             raise RunDirectoryError(
                 f"{self.manifest_path} has schema version {found}; this version of stylebench "
@@ -295,17 +322,21 @@ class RunDirectory:
             self.chunks_path / f"{record.chunk:06d}.json", record.model_dump_json(indent=1).encode()
         )
 
-    def completed_chunks(self) -> dict[int, ChunkRecord]:
-        """Finished chunks by index; a chunk whose image is missing or changed is not finished."""
-        done: dict[int, ChunkRecord] = {}
+    def read_chunks(self) -> Iterator[ChunkRecord]:
+        """Records of all chunks that were finished, whatever became of their images since."""
         for path in sorted(self.chunks_path.glob("[0-9]*.json")):
             try:
-                record = ChunkRecord.model_validate_json(path.read_bytes())
+                yield ChunkRecord.model_validate_json(path.read_bytes())
             except ValidationError:
                 continue
-            if all(self._intact(sample) for sample in record.samples):
-                done[record.chunk] = record
-        return done
+
+    def completed_chunks(self) -> dict[int, ChunkRecord]:
+        """Finished chunks by index; a chunk whose image is missing or changed is not finished."""
+        return {
+            record.chunk: record
+            for record in self.read_chunks()
+            if all(self._intact(sample) for sample in record.samples)
+        }
 
     def _intact(self, sample: SampleRecord) -> bool:
         if sample.status == "failed":
@@ -315,13 +346,14 @@ class RunDirectory:
 
     def write_sources(self, images: Mapping[str, Pixels]) -> None:
         """Store the content images by id, in order."""
-        table = pa.Table.from_pydict(
-            {"image_id": list(images), "png": [encode_png(pixels) for pixels in images.values()]}
-        )
-        with explain_write_errors(self.sources_path):
-            partial = self.path / ".sources.part"
-            pq.write_table(table, partial)
-            partial.replace(self.sources_path)
+        _write_images(self.sources_path, "image_id", images)
+
+    def write_styles(self, images: Mapping[str, Pixels]) -> None:
+        """Store the style images of an image-guided run by prompt id, in order.
+
+        Scoring reads them for samples whose prompt is None. [h, w, 3] uint8, of any sizes.
+        """
+        _write_images(self.styles_path, "prompt_id", images)
 
     def write_samples(self, samples: Sequence[ScoredSample]) -> None:
         """Store the merged sample records."""
@@ -333,18 +365,53 @@ class RunDirectory:
 
     @cached_property
     def _sources(self) -> dict[str, bytes]:
-        if not self.sources_path.is_file():
-            raise RunDirectoryError(f"{self.path} has no sources.parquet; run it again")
-        table = pq.read_table(self.sources_path)
-        return dict(zip(table["image_id"].to_pylist(), table["png"].to_pylist(), strict=True))
+        return _read_images(self.sources_path, "image_id")
+
+    @cached_property
+    def _styles(self) -> dict[str, bytes]:
+        return _read_images(self.styles_path, "prompt_id")
 
     def load_source(self, image_id: str) -> Pixels:
         """A content image, [H, W, 3] uint8."""
         return decode_png(self._sources[image_id])
 
+    def load_style(self, prompt_id: str) -> Pixels:
+        """A style image, [h, w, 3] uint8.
+
+        Raises:
+            RunDirectoryError: the run keeps no style images, or not this one.
+        """
+        if prompt_id not in self._styles:
+            raise RunDirectoryError(
+                f"{self.styles_path} has no style image {prompt_id!r}; run it again"
+            )
+        return decode_png(self._styles[prompt_id])
+
     def load_image(self, sample_id: str) -> Pixels:
         """An output, [H, W, 3] uint8."""
         return decode_png(self.image_path(sample_id).read_bytes())
+
+    def seal(self, manifest: Manifest) -> None:
+        """Note the hashes of the derived files in ``manifest`` (not yet written)."""
+        manifest.files = {
+            path.name: sha256_of(path)
+            for path in (
+                self.sources_path,
+                self.styles_path,
+                self.samples_path,
+                self.scores_path,
+                self.summary_path,
+            )
+            if path != self.styles_path or path.is_file()
+        }
+
+    def changed_files(self, manifest: Manifest) -> list[Path]:
+        """Derived files whose bytes are not those that ``manifest`` names, or that are gone."""
+        return [
+            self.path / name
+            for name, digest in sorted(manifest.files.items())
+            if not (self.path / name).is_file() or sha256_of(self.path / name) != digest
+        ]
 
     def remove_staging(self) -> None:
         """Drop what killed writers left behind."""
@@ -353,6 +420,27 @@ class RunDirectory:
             partial.unlink(missing_ok=True)
         for partial in self.chunks_path.glob(".*.part"):
             partial.unlink(missing_ok=True)
+
+
+def _write_images(path: Path, key: str, images: Mapping[str, Pixels]) -> None:
+    table = pa.Table.from_pydict(
+        {key: list(images), "png": [encode_png(pixels) for pixels in images.values()]}
+    )
+    with explain_write_errors(path):
+        partial = path.with_name(f".{path.stem}.part")
+        pq.write_table(table, partial)
+        partial.replace(path)
+
+
+def _read_images(path: Path, key: str) -> dict[str, bytes]:
+    if not path.is_file():
+        raise RunDirectoryError(f"{path.parent} has no {path.name}; run it again")
+    table = pq.read_table(path)
+    return dict(zip(table[key].to_pylist(), table["png"].to_pylist(), strict=True))
+
+
+def _share(total: float | None, record: ChunkRecord) -> float | None:
+    return None if total is None else total / len(record.samples)
 
 
 def merge_samples(
@@ -373,5 +461,8 @@ def merge_samples(
                 reason=sample.reason,
                 seconds=record.seconds / len(record.samples),
                 peak_memory_mib=record.peak_memory_mib,
+                warm=record.warm,
+                energy_joules=_share(record.energy_joules, record),
+                preparation_seconds=_share(record.preparation_seconds, record),
             )
     return [found[sample_id] for sample_id in sample_ids if sample_id in found]

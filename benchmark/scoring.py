@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from benchmark import registry
-from benchmark.errors import BenchError, DataError, UsageError
-from benchmark.metrics.base import MetricBatch, SampleMetric, SampleScore
+from benchmark.errors import BenchError, UsageError
+from benchmark.metrics.base import SampleMetric, SampleScore
+from benchmark.metrics.batches import cut_batches
+from benchmark.metrics.pixels import PASS
+from benchmark.metrics.shared import SharedFeatures
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
 
-log = logging.getLogger(__name__)
-
 Pixels = npt.NDArray[np.uint8]
 LoadPixels = Callable[[str], Pixels]
 
-SCORING_BATCH = 64
+# as many images as the metrics hold full maps of; larger batches are no faster on a CPU
+SCORING_BATCH = PASS
 SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
@@ -55,6 +54,10 @@ class ScoredSample:
         reason: why it failed, else None.
         seconds: time of the method for this sample; None if it was not measured.
         peak_memory_mib: greatest memory while it was made, in MiB; None if not measured.
+        warm: whether the process had made a chunk before, so that nothing was set up any more.
+        energy_joules: energy the accelerator took for this sample; None if it was not measured.
+        preparation_seconds: time of the method's fine-tuning for this sample, beside ``seconds``;
+            None if it does none.
     """
 
     sample_id: str
@@ -67,13 +70,9 @@ class ScoredSample:
     reason: str | None
     seconds: float | None
     peak_memory_mib: float | None
-
-
-@dataclass(frozen=True)
-class _Pair:
-    sample: ScoredSample
-    output: Pixels
-    source: Pixels
+    warm: bool = False
+    energy_joules: float | None = None
+    preparation_seconds: float | None = None
 
 
 def score_samples(
@@ -84,6 +83,7 @@ def score_samples(
     metrics: Sequence[str] | None,
     prompts: Sequence[str],
     batch_size: int = SCORING_BATCH,
+    load_style: LoadPixels | None = None,
 ) -> pa.Table:
     """Score stored images.
 
@@ -99,6 +99,9 @@ def score_samples(
         metrics: names, or None for all that are registered.
         prompts: the run's prompt set, for metrics that rank prompts; duplicates count once.
         batch_size: images of a scoring batch; leave it alone for results that are to be compared.
+            A rest of fewer than four joins the batch before it.
+        load_style: prompt_id -> [h, w, 3] uint8, asked for samples without a prompt; None where
+            no style images are kept.
 
     Returns:
         a table of ``SCHEMA``: one row for each sample and metric, samples in the order given.
@@ -120,19 +123,17 @@ def score_samples(
     built = [cls.from_zoo(zoo, list(dict.fromkeys(prompts))) for cls in classes]
     for metric in built:
         metric.to(zoo.device)
-    for batch in _batches(samples, load_source, load_output, batch_size, failures):
-        pixels = MetricBatch(
-            outputs=_stack([pair.output for pair in batch], zoo.device),
-            sources=_stack([pair.source for pair in batch], zoo.device),
-            prompts=[pair.sample.prompt for pair in batch],
-            source_prompts=[pair.sample.source_prompt for pair in batch],
-            domains=[pair.sample.domain for pair in batch],
-        )
-        for metric in built:
-            metric.reset()
-            metric.update_batch(pixels)
-            for pair, score in zip(batch, metric.per_sample(), strict=True):
-                scores[metric.name][pair.sample.sample_id] = score
+    vgg_layers = dict.fromkeys(layer for metric in built for layer in metric.vgg_layers)
+    cut = cut_batches(
+        samples, load_source, load_output, load_style, zoo.device, batch_size, failures
+    )
+    for sample_ids, batch in cut:
+        with SharedFeatures(tuple(vgg_layers)).active():
+            for metric in built:
+                metric.reset()
+                metric.update_batch(batch)
+                for sample_id, score in zip(sample_ids, metric.per_sample(), strict=True):
+                    scores[metric.name][sample_id] = score
     return _table(samples, classes, scores, failures)
 
 
@@ -157,53 +158,6 @@ def metric_classes(names: Sequence[str] | None) -> list[type[SampleMetric]]:
             raise BenchError(f"the entry point {name!r} holds the metric {found.name!r}")
         classes.append(found)
     return classes
-
-
-def _batches(
-    samples: Sequence[ScoredSample], load_source: LoadPixels, load_output: LoadPixels,
-    batch_size: int, failures: dict[str, str],
-) -> Iterator[list[_Pair]]:  # fmt: skip
-    """Batches of samples with images of one size; what cannot be scored goes to ``failures``."""
-    waiting: dict[tuple[int, ...], list[_Pair]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda sample: sample.sample_id):
-        if sample.status != "ok":
-            failures[sample.sample_id] = sample.reason or "the sample has no output"
-            continue
-        try:
-            pair = _Pair(
-                sample,
-                _checked(load_output(sample.sample_id), "output"),
-                _checked(load_source(sample.image_id), "source"),
-            )
-            if pair.output.shape != pair.source.shape:
-                raise DataError(
-                    f"the output is {_size(pair.output)}, its source {_size(pair.source)}"
-                )
-        except (DataError, OSError) as error:
-            log.warning("%s cannot be scored: %s", sample.sample_id, error)
-            failures[sample.sample_id] = str(error)
-            continue
-        group = waiting[pair.output.shape]
-        group.append(pair)
-        if len(group) == batch_size:
-            yield waiting.pop(pair.output.shape)
-    yield from waiting.values()
-
-
-def _checked(pixels: Pixels, what: str) -> Pixels:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise DataError(
-            f"the {what} is {pixels.dtype} of shape {list(pixels.shape)}, not uint8 [H, W, 3]"
-        )
-    return pixels
-
-
-def _size(pixels: Pixels) -> str:
-    return f"{pixels.shape[1]} x {pixels.shape[0]}"
-
-
-def _stack(images: Sequence[Pixels], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
 
 
 def _table(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from benchmark.scoring import ScoredSample, metric_classes
@@ -24,7 +26,9 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample]) -> dict[str, Any
 
     Returns:
         ``metrics`` (by name: version, direction, bounds, encoders, description, n, n_images, mean,
-        sd, interval, interval_note, statuses), ``speed``, ``samples`` (counts), ``failed``
+        sd, interval, interval_note, statuses), ``speed`` (seconds per image over all samples and,
+        under ``warm``, over those of chunks before which the process had made another; peak memory;
+        energy and preparation where they were measured), ``samples`` (counts), ``failed``
         (sample_id, reason) for what the method did not make and ``unscored`` (sample_id, metric,
         reason) for images that it made but that could not be scored. ``interval`` is [low, high]
         (95 %, :func:`benchmark.stats.cluster_t_interval`, cut off at the metric's bounds) or null;
@@ -103,14 +107,28 @@ def _kind(status: str) -> str:
     return status.partition(":")[0]
 
 
-def _speed(samples: Sequence[ScoredSample]) -> dict[str, float | int | None]:
-    seconds = np.array([s.seconds for s in samples if s.seconds is not None], dtype=np.float64)
+def _speed(samples: Sequence[ScoredSample]) -> dict[str, Any]:
+    timed = [sample for sample in samples if sample.seconds is not None]
     memory = [s.peak_memory_mib for s in samples if s.peak_memory_mib is not None]
-    timed = len(seconds) > 0
+    energy = [s.energy_joules for s in samples if s.energy_joules is not None]
+    preparation = [s.preparation_seconds for s in samples if s.preparation_seconds is not None]
+    return {
+        **_seconds_per_image(timed),
+        "warm": _seconds_per_image([sample for sample in timed if sample.warm]),
+        "peak_memory_mib": max(memory) if memory else None,
+        "energy_joules_per_image": float(np.mean(energy)) if energy else None,
+        "energy_n": len(energy),
+        # of the whole run and beside the time of sampling: it does not grow with the images
+        "preparation_seconds": math.fsum(preparation) if preparation else None,
+    }
+
+
+def _seconds_per_image(timed: Sequence[ScoredSample]) -> dict[str, float | int | None]:
+    seconds: npt.NDArray[np.float64] = np.array([s.seconds for s in timed], dtype=np.float64)
+    some = len(seconds) > 0
     return {
         "n": len(seconds),
-        "seconds_per_image_median": float(np.median(seconds)) if timed else None,
-        "seconds_per_image_p95": float(np.quantile(seconds, 0.95)) if timed else None,
-        "seconds_per_image_mean": float(seconds.mean()) if timed else None,
-        "peak_memory_mib": max(memory) if memory else None,
+        "seconds_per_image_median": float(np.median(seconds)) if some else None,
+        "seconds_per_image_p95": float(np.quantile(seconds, 0.95)) if some else None,
+        "seconds_per_image_mean": float(seconds.mean()) if some else None,
     }

@@ -55,13 +55,24 @@ def score_table(summaries: Mapping[str, Mapping[str, Any]], title: str | None = 
 
 
 def _numbers(entry: Mapping[str, Any]) -> list[str]:
-    low, high = entry["bounds"]
-    digits = 4 if high - low <= 10 else 2
-    mean = "n/a" if entry["mean"] is None else f"{entry['mean']:.{digits}f}"
+    if entry["mean"] is None:
+        return ["n/a", "n/a", str(entry["n"])]
+    mean = entry["mean"]
     if entry["interval"] is None:
-        return [mean, "n/a", str(entry["n"])]
+        return [_number(mean, abs(mean)), "n/a", str(entry["n"])]
     lower, upper = entry["interval"]
-    return [mean, f"{lower:.{digits}f} .. {upper:.{digits}f}", str(entry["n"])]
+    # one number of digits in a line, that of its largest value
+    size = max(abs(value) for value in (mean, lower, upper))
+    return [
+        _number(mean, size), f"{_number(lower, size)} .. {_number(upper, size)}", str(entry["n"]),
+    ]  # fmt: skip
+
+
+def _number(value: float, size: float) -> str:
+    """About four digits that count: 0.1235, 23.46, 12345, 1.235e+08, 1.235e-05."""
+    if size >= 1e6 or 0 < size < 1e-3:
+        return f"{value:.3e}"
+    return f"{value:.{4 if size < 10 else 2 if size < 1000 else 0}f}"
 
 
 def _missing(entry: Mapping[str, Any]) -> str:
@@ -76,10 +87,17 @@ def _remarks(summary: Mapping[str, Any]) -> list[str]:
     speed, counts = summary["speed"], summary["samples"]
     lines = [f"{counts['total']} samples of {counts['images']} image(s), {counts['failed']} failed"]
     if speed["n"]:
+        # summaries of an earlier version tell nothing of warm chunks
+        warm = speed.get("warm") or {"n": 0}
+        used, which = (warm, "warm") if warm["n"] else (speed, "first chunks included")
         lines.append(
-            f"seconds per image: median {speed['seconds_per_image_median']:.2f}, "
-            f"95th percentile {speed['seconds_per_image_p95']:.2f}"
+            f"seconds per image: median {used['seconds_per_image_median']:.2f}, "
+            f"95th percentile {used['seconds_per_image_p95']:.2f} ({which}, n = {used['n']})"
         )
+    if speed.get("preparation_seconds") is not None:
+        lines.append(f"preparation: {speed['preparation_seconds']:.0f} s for the whole run")
+    if speed.get("energy_joules_per_image") is not None:
+        lines.append(f"energy: {speed['energy_joules_per_image']:.0f} J per image")
     if speed["peak_memory_mib"] is not None:
         lines.append(f"peak memory: {speed['peak_memory_mib']:.0f} MiB")
     failures = [f"{row['sample_id']}: {row['reason']}" for row in summary["failed"]]

@@ -25,9 +25,10 @@ __all__ = ["aligner", "noisy", "photos", "zoo"]
 
 PROMPTS = {"golden": "Golden", "clay": "Clay"}
 BUILT_IN = {
-    "clip_directional", "clip_image_source", "clip_score", "clip_score_patch", "dino_structure",
-    "edge_agreement", "face_detected", "face_id_distance", "lpips_vgg", "psnr", "ssim",
-    "style_retrieval", "vgg_content",
+    "clip_directional", "clip_image_source", "clip_score", "clip_score_patch", "clip_style_image",
+    "colour_histogram", "dino_structure", "edge_agreement", "face_detected", "face_id_distance",
+    "gram_distance", "lpips_vgg", "psnr", "sliced_wasserstein", "ssim", "style_retrieval",
+    "vgg_content",
 }  # fmt: skip
 Pixels = npt.NDArray[np.uint8]
 
@@ -187,6 +188,51 @@ def test_image_guided_samples_skip_the_text_metrics(run: Run, zoo: TinyZoo) -> N
     assert {r["status"] for k, r in rows.items() if k[1] == "ssim"} == {"ok"}
 
 
+STYLE_IMAGE = ("clip_style_image", "gram_distance", "sliced_wasserstein", "colour_histogram")
+
+
+def test_image_guided_samples_are_scored_against_their_own_style_image(
+    run: Run, zoo: TinyZoo
+) -> None:
+    styles = {"golden": run.sources["image3"][:, :50], "clay": run.sources["image4"]}
+    asked: list[str] = []
+
+    def load(prompt_id: str) -> Pixels:
+        asked.append(prompt_id)
+        return styles[prompt_id]
+
+    samples = [replace(sample, prompt=None) for sample in run.samples]
+    samples[0] = run.samples[0]  # one of them is guided by text
+    run.outputs["image4__clay"] = run.sources["image4"]
+    rows = run.score(zoo, STYLE_IMAGE, samples=samples, load_style=load)
+    assert sorted(asked) == ["clay", "golden"]  # each is read once
+    for name in STYLE_IMAGE:
+        assert rows["image0__golden", name]["status"] == "not_applicable"
+        assert sum(rows[s.sample_id, name]["status"] == "ok" for s in samples) == 9
+    equal = [rows["image4__clay", name]["value"] for name in STYLE_IMAGE]
+    assert equal == pytest.approx([1.0, 0.0, 0.0, 0.0], abs=1e-9)
+    other = [rows["image4__golden", name]["value"] for name in STYLE_IMAGE]
+    assert other[0] < 1 and min(other[1:]) > 0
+
+
+def test_without_kept_style_images_their_metrics_are_not_applicable(run: Run, zoo: TinyZoo) -> None:
+    samples = [replace(sample, prompt=None) for sample in run.samples]
+    rows = run.score(zoo, STYLE_IMAGE, samples=samples)
+    assert {row["status"] for row in rows.values()} == {"not_applicable"}
+
+
+def test_a_style_image_that_is_no_image_fails_its_samples_alone(run: Run, zoo: TinyZoo) -> None:
+    def load(prompt_id: str) -> Pixels:
+        return run.sources["image0"][..., 0] if prompt_id == "clay" else run.sources["image0"]
+
+    samples = [replace(sample, prompt=None) for sample in run.samples]
+    rows = run.score(zoo, ["colour_histogram"], samples=samples, load_style=load)
+    for sample in samples:
+        status = rows[sample.sample_id, "colour_histogram"]["status"]
+        bad = "failed: the style image is uint8 of shape [64, 64], not uint8 [H, W, 3]"
+        assert status == (bad if sample.prompt_id == "clay" else "ok")
+
+
 def test_no_samples_give_an_empty_table(run: Run, zoo: TinyZoo) -> None:
     table = run.table(zoo, samples=[])
     assert table.num_rows == 0 and table.schema == SCHEMA
@@ -252,6 +298,8 @@ def test_summary_agrees_with_the_table(run: Run, zoo: TinyZoo) -> None:
     assert summary["speed"]["seconds_per_image_median"] == np.median(times)
     assert summary["speed"]["seconds_per_image_p95"] == pytest.approx(np.quantile(times, 0.95))
     assert summary["speed"]["peak_memory_mib"] == 104.0
+    assert summary["speed"]["warm"]["n"] == 0
+    assert summary["speed"]["warm"]["seconds_per_image_median"] is None
     assert summary["unscored"] == []
 
 
@@ -277,10 +325,33 @@ def test_nothing_measured_is_null_and_not_zero(run: Run, zoo: TinyZoo) -> None:
     entry = summary["metrics"]["ssim"]
     assert (entry["n"], entry["mean"], entry["sd"], entry["interval"]) == (0, None, None, None)
     assert "insufficient_n: 0 content image" in entry["interval_note"]
-    assert summary["speed"] == {
+    nothing = {
         "n": 0, "seconds_per_image_median": None, "seconds_per_image_p95": None,
-        "seconds_per_image_mean": None, "peak_memory_mib": None,
+        "seconds_per_image_mean": None,
     }  # fmt: skip
+    assert summary["speed"] == {
+        **nothing, "warm": nothing, "peak_memory_mib": None, "energy_joules_per_image": None,
+        "energy_n": 0, "preparation_seconds": None,
+    }  # fmt: skip
+
+
+def test_cost_of_warm_chunks_energy_and_preparation_are_told_apart(run: Run, zoo: TinyZoo) -> None:
+    samples = [
+        replace(
+            sample, seconds=10.0 if i < 4 else 1.0 + i, warm=i >= 4,
+            energy_joules=None if i == 0 else 100.0 * i, preparation_seconds=7.5 if i < 4 else None,
+        )
+        for i, sample in enumerate(run.samples)
+    ]  # fmt: skip
+    speed = summarise(run.table(zoo, ["psnr"], samples=samples), samples)["speed"]
+    seconds = [10.0] * 4 + [5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    for found, used in ((speed, seconds), (speed["warm"], seconds[4:])):
+        assert found["n"] == len(used)
+        assert found["seconds_per_image_median"] == np.median(used)
+        assert found["seconds_per_image_mean"] == pytest.approx(np.mean(used))
+        assert found["seconds_per_image_p95"] == pytest.approx(np.quantile(used, 0.95))
+    assert (speed["energy_n"], speed["energy_joules_per_image"]) == (9, 500.0)
+    assert speed["preparation_seconds"] == 30.0
 
 
 def test_an_interval_does_not_depend_on_the_other_metrics(run: Run, zoo: TinyZoo) -> None:

@@ -35,6 +35,8 @@ class MetricBatch:
         prompts: target style of each sample, None where a style image took its place.
         source_prompts: style of each source in words.
         domains: what each image shows (``faces``, ``dogs``, ...).
+        style_images: the style image of each sample, uint8 [3, h, w] of any size, or None where
+            the style was given in words.
     """
 
     outputs: Tensor
@@ -42,6 +44,7 @@ class MetricBatch:
     prompts: Sequence[str | None]
     source_prompts: Sequence[str]
     domains: Sequence[str]
+    style_images: Sequence[Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class SampleMetric(Metric, ABC):
         direction: which way is better.
         bounds: least and greatest value.
         encoders: roles of the zoo it needs.
+        vgg_layers: of VGG, if it reads any: metrics that are scored together share one pass.
         description: one line for ``bench show``.
     """
 
@@ -73,6 +77,7 @@ class SampleMetric(Metric, ABC):
     direction: ClassVar[Direction]
     bounds: ClassVar[tuple[float, float]]
     encoders: ClassVar[tuple[str, ...]]
+    vgg_layers: ClassVar[tuple[str, ...]] = ()
     description: ClassVar[str]
 
     full_state_update = False

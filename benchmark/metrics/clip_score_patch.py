@@ -85,7 +85,8 @@ class ClipScorePatch(SampleMetric):
         missing = without_prompt(prompts)
         texts = self._texts(prompts)
         crops = grid_crops(outputs, self.grid, self.fraction)
-        cosines = [
-            cosine(embed_pixels(self.encoder, crops[:, i]), texts) for i in range(crops.shape[1])
-        ]
-        self._keep(torch.stack(cosines).mean(0), missing)
+        # added one by one: how mean() groups the terms depends on the number of images
+        total = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)
+        for crop in crops.unbind(1):
+            total += cosine(embed_pixels(self.encoder, crop), texts)
+        self._keep(total / crops.shape[1], missing)

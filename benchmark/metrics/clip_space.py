@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.metrics.base import NOT_APPLICABLE
 from benchmark.metrics.pixels import to_float
+from benchmark.metrics.shared import once
 
 if TYPE_CHECKING:
     from benchmark.zoo.clip import ClipEncoder
@@ -30,7 +31,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 @torch.no_grad()
 def embed_pixels(encoder: ClipEncoder, images: Tensor) -> Tensor:
     """uint8 [N, 3, H, W] to embeddings [N, D], through the encoder's bicubic resizing."""
-    return encoder.encode_image(encoder.resize(to_float(images)))
+    return once(encoder, images, lambda: encoder.encode_image(encoder.resize(to_float(images))))
 
 
 class PromptEmbeddings:

@@ -9,11 +9,15 @@ are not comparable.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmark.errors import UsageError
+from benchmark.metrics.base import OK
 
 LEAST_KERNEL_ROWS = 2
 BLOCK = 1024
@@ -98,6 +102,46 @@ def artfid(lpips_mean: float, fid: float) -> float:
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
     return (1 + lpips_mean) * (1 + fid)
+
+
+def set_distances(
+    outputs: Tensor, references: Tensor, lpips: Sequence[float | None]
+) -> dict[str, Any]:
+    """All distances of a set of outputs to a set of references, ready for JSON.
+
+    Args:
+        outputs: features [n, D].
+        references: features [m, D].
+        lpips: of each output to its source, or None where it was not scored.
+
+    Returns:
+        ``n`` and, for ``fid``, ``kid``, ``lpips`` (the mean) and ``artfid``, ``value`` and
+        ``status``: ``ok``, or ``insufficient_n: ...`` or ``not_scored: ...`` with value None.
+    """
+    if not len(outputs):
+        nothing = _entry(None, "insufficient_n: there is no output")
+        return {"n": 0, **dict.fromkeys(("fid", "kid", "lpips", "artfid"), nothing)}
+    fid = _attempt(lambda: frechet_distance(outputs, references))
+    kid = _attempt(lambda: kernel_distance(outputs, references))
+    known = [value for value in lpips if value is not None]
+    if len(known) == len(outputs):
+        content = _entry(fmean(known))
+    else:
+        content = _entry(None, f"not_scored: {len(known)} of {len(outputs)} outputs have an LPIPS")
+    missing = next((entry for entry in (fid, content) if entry["value"] is None), None)
+    joint = _entry(artfid(content["value"], fid["value"])) if missing is None else missing
+    return {"n": len(outputs), "fid": fid, "kid": kid, "lpips": content, "artfid": joint}
+
+
+def _attempt(distance: Callable[[], float]) -> dict[str, Any]:
+    try:
+        return _entry(distance())
+    except UsageError as error:  # too few images; the message says how many are needed
+        return _entry(None, f"insufficient_n: {error}")
+
+
+def _entry(value: float | None, status: str = OK) -> dict[str, Any]:
+    return {"value": value, "status": status}
 
 
 def _rows(features_a: Tensor, features_b: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ from benchmark.metrics.pixels import require_pairs, to_float
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
-    from benchmark.zoo.face import FaceAligner
 
 
 class FaceDetected(SampleMetric):
@@ -24,7 +23,7 @@ class FaceDetected(SampleMetric):
     to ``face_id_distance``, which is measured whether or not the output still shows a face.
 
     Args:
-        aligner: the face detector.
+        faces: of the sources, and the detector.
     """
 
     name = "face_detected"
@@ -34,16 +33,13 @@ class FaceDetected(SampleMetric):
     encoders = ()
     description = "1 if a face is found on the output of a source with a face, else 0"
 
-    def __init__(self, aligner: FaceAligner) -> None:
+    def __init__(self, faces: SourceFaces) -> None:
         super().__init__()
-        self.aligner = aligner
-        self._faces = SourceFaces(aligner)
+        self._faces = faces
 
     @classmethod
     def from_zoo(cls, zoo: ModelZoo, prompts: Sequence[str]) -> Self:
-        from benchmark.zoo.face import FaceAligner
-
-        return cls(FaceAligner(zoo.device))
+        return cls(SourceFaces.of(zoo))
 
     @torch.no_grad()
     def update(self, outputs: Tensor, sources: Tensor, domains: Sequence[str]) -> None:
@@ -57,7 +53,7 @@ class FaceDetected(SampleMetric):
         rows = [row for row, face in enumerate(faces) if face is not None]
         values = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)
         if rows:
-            found = self.aligner.detect_all(to_float(outputs[rows]))
+            found = self._faces.aligner.detect_all(to_float(outputs[rows]))
             values[rows] = torch.tensor(
                 [float(face is not None) for face in found],
                 dtype=torch.float64, device=outputs.device,

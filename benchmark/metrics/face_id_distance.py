@@ -15,7 +15,7 @@ from benchmark.metrics.pixels import require_pairs, to_float
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
-    from benchmark.zoo.face import FaceAligner, FaceEmbedder
+    from benchmark.zoo.face import FaceEmbedder
 
 
 class FaceIdDistance(SampleMetric):
@@ -27,7 +27,7 @@ class FaceIdDistance(SampleMetric):
 
     Args:
         embedder: an ArcFace-style identity encoder.
-        aligner: detects faces and cuts aligned crops.
+        faces: of the sources, and the aligner that cuts crops.
     """
 
     name = "face_id_distance"
@@ -37,17 +37,14 @@ class FaceIdDistance(SampleMetric):
     encoders = ("face",)
     description = "1 - cosine of face identity embeddings, both aligned on the source's landmarks"
 
-    def __init__(self, embedder: FaceEmbedder, aligner: FaceAligner) -> None:
+    def __init__(self, embedder: FaceEmbedder, faces: SourceFaces) -> None:
         super().__init__()
         self.embedder = embedder
-        self.aligner = aligner
-        self._faces = SourceFaces(aligner)
+        self._faces = faces
 
     @classmethod
     def from_zoo(cls, zoo: ModelZoo, prompts: Sequence[str]) -> Self:
-        from benchmark.zoo.face import FaceAligner
-
-        return cls(zoo.face(), FaceAligner(zoo.device))
+        return cls(zoo.face(), SourceFaces.of(zoo))
 
     @torch.no_grad()
     def update(self, outputs: Tensor, sources: Tensor, domains: Sequence[str]) -> None:
@@ -63,7 +60,8 @@ class FaceIdDistance(SampleMetric):
         if found:
             rows, faces = [row for row, _ in found], [face for _, face in found]
             size = self.embedder.input_size
-            before = self.embedder.embed(self.aligner.crop(to_float(sources[rows]), faces, size))
-            after = self.embedder.embed(self.aligner.crop(to_float(outputs[rows]), faces, size))
+            crop = self._faces.aligner.crop
+            before = self.embedder.embed(crop(to_float(sources[rows]), faces, size))
+            after = self.embedder.embed(crop(to_float(outputs[rows]), faces, size))
             values[rows] = 1 - cosine(before, after)
         self._keep(values, missing)

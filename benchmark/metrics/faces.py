@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from benchmark.metrics.base import NO_FACE, NOT_APPLICABLE
 from benchmark.metrics.pixels import to_float
 
 if TYPE_CHECKING:
+    from benchmark.zoo import ModelZoo
     from benchmark.zoo.face import Face, FaceAligner
 
 FACE_DOMAIN = "faces"
+
+_of_zoo: WeakKeyDictionary[ModelZoo, tuple[torch.device, SourceFaces]] = WeakKeyDictionary()
 
 
 class SourceFaces:
@@ -27,6 +31,17 @@ class SourceFaces:
     def __init__(self, aligner: FaceAligner) -> None:
         self.aligner = aligner
         self._known: dict[bytes, Face | None] = {}
+
+    @classmethod
+    def of(cls, zoo: ModelZoo) -> SourceFaces:
+        """The one that all metrics of a zoo share, so that each source is searched once."""
+        from benchmark.zoo.face import FaceAligner
+
+        device, faces = _of_zoo.get(zoo, (None, None))
+        if faces is None or device != zoo.device:
+            faces = cls(FaceAligner(zoo.device))
+            _of_zoo[zoo] = (zoo.device, faces)
+        return faces
 
     @torch.no_grad()
     def __call__(

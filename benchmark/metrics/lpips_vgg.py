@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.metrics.base import SampleMetric
 from benchmark.metrics.pixels import in_passes, require_pairs
+from benchmark.metrics.vgg_space import vgg_maps
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -54,6 +55,7 @@ class LpipsVgg(SampleMetric):
     direction = "lower"
     bounds = (0.0, 2.0)
     encoders = ("vgg",)
+    vgg_layers = LAYERS
     description = "LPIPS-style distance of source and output in VGG features, unlearned weights"
 
     def __init__(self, encoder: VggFeatures, layers: Sequence[str] = LAYERS) -> None:
@@ -77,8 +79,8 @@ class LpipsVgg(SampleMetric):
         require_pairs(outputs, sources)
         values = []
         for output, source in in_passes(outputs, sources):
-            after = self.encoder(output.float() / 255, self.layers)
-            before = self.encoder(source.float() / 255, self.layers)
+            after = vgg_maps(self.encoder, output, self.layers)
+            before = vgg_maps(self.encoder, source, self.layers)
             distances = [unit_channel_distance(after[name], before[name]) for name in self.layers]
             values.append(torch.stack(distances).mean(0))
         self._keep(torch.cat(values))

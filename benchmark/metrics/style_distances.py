@@ -1,6 +1,6 @@
 """Distances of an image to a style image.
 
-A run that is guided by text has no style image, so these are functions and not yet metrics.
+Pure functions; the metrics over them are in the files named after each distance.
 Features are maps by layer, as :class:`benchmark.zoo.vgg.VggFeatures` returns them. The image and
 the style image may differ in size; the layers, channels and number of images must be the same.
 """

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.metrics.base import SampleMetric
 from benchmark.metrics.pixels import in_passes, require_pairs, require_side
+from benchmark.metrics.vgg_space import CEILING, cut_off, vgg_maps
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 LAYER = "conv4_2"
 LEAST_SIDE = 8  # three poolings lie before the layer
-CEILING = 1e6
 
 
 def content_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -55,6 +55,7 @@ class VggContent(SampleMetric):
     direction = "lower"
     bounds = (0.0, CEILING)
     encoders = ("vgg",)
+    vgg_layers = (LAYER,)
     description = "mean squared difference of source and output in VGG's conv4_2"
 
     def __init__(self, encoder: VggFeatures) -> None:
@@ -76,9 +77,7 @@ class VggContent(SampleMetric):
         require_side(self.name, outputs, LEAST_SIDE)
         values = []
         for output, source in in_passes(outputs, sources):
-            after = self.encoder(output.float() / 255, (LAYER,))[LAYER]
-            before = self.encoder(source.float() / 255, (LAYER,))[LAYER]
+            after = vgg_maps(self.encoder, output, (LAYER,))[LAYER]
+            before = vgg_maps(self.encoder, source, (LAYER,))[LAYER]
             values.append(content_distance(after, before))
-        found = torch.cat(values)
-        # an infinite one stays as it is: a failure must not pass for a large distance
-        self._keep(torch.where(found.isfinite(), found.clamp(max=CEILING), found))
+        self._keep(cut_off(torch.cat(values), CEILING))

@@ -85,6 +85,16 @@ def aligner() -> FaceAligner:
     return FaceAligner("cpu")
 
 
+@pytest.fixture(scope="session")
+def scaled_vgg() -> VggFeatures:
+    """Untrained, with He's scale of the weights: with PyTorch's the deep maps are all but zero."""
+    model = seeded(lambda: VggFeatures((4, 4, 8, 8, 8)))
+    for layer in model.features:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.mul_(6**0.5)
+    return model
+
+
 def _square(picture: np.ndarray, top: int, left: int, side: int) -> Tensor:
     window = picture[top : top + side, left : left + side, :3]
     small = transform.resize(window, (64, 64), anti_aliasing=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -12,28 +13,35 @@ from benchmark.metrics.base import MetricBatch, SampleMetric, SampleScore
 from benchmark.metrics.clip_directional import ClipDirectional
 from benchmark.metrics.clip_score import ClipScore
 from benchmark.metrics.clip_score_patch import ClipScorePatch
+from benchmark.metrics.clip_style_image import ClipStyleImage
+from benchmark.metrics.colour_histogram import ColourHistogram
 from benchmark.metrics.dino_structure import DinoStructure
 from benchmark.metrics.face_detected import FaceDetected
 from benchmark.metrics.face_id_distance import FaceIdDistance
+from benchmark.metrics.gram_distance import GramDistance
 from benchmark.metrics.lpips_vgg import LpipsVgg
 from benchmark.metrics.pixels import to_float
 from benchmark.metrics.psnr import Psnr
+from benchmark.metrics.sliced_wasserstein import SlicedWasserstein
 from benchmark.metrics.ssim import Ssim
 from benchmark.metrics.style_retrieval import StyleRetrieval
+from benchmark.scoring import metric_classes
 
 PROMPTS = ["Golden", "Pop art", "Clay"]
 ALL = (
-    ClipDirectional, ClipScore, ClipScorePatch, DinoStructure, FaceDetected, FaceIdDistance,
-    LpipsVgg, Psnr, Ssim, StyleRetrieval,
+    ClipDirectional, ClipScore, ClipScorePatch, ClipStyleImage, ColourHistogram, DinoStructure,
+    FaceDetected, FaceIdDistance, GramDistance, LpipsVgg, Psnr, SlicedWasserstein, Ssim,
+    StyleRetrieval,
 )  # fmt: skip
 
 
 def batch(outputs: Tensor, sources: Tensor, **kwargs: Any) -> MetricBatch:
     n = len(outputs)
     prompts = [PROMPTS[i % 3] for i in range(n)]
+    styles = [sources[i % len(sources)][..., : 40 + 8 * (i % 3)] for i in range(1, n + 1)]
     return MetricBatch(
         outputs, sources, **{"prompts": prompts, "source_prompts": ["Photo"] * n,
-                             "domains": ["faces"] * n, **kwargs}
+                             "domains": ["faces"] * n, "style_images": styles, **kwargs}
     )  # fmt: skip
 
 
@@ -195,3 +203,23 @@ def test_every_pixel_value_survives_the_way_to_float_and_back() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     back = torch.from_numpy(to_pixels(to_float(levels))[0]).permute(2, 0, 1)
     assert torch.equal(back, levels[0])
+
+
+def test_the_documentation_agrees_with_the_declarations() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    by_sample = text.split("## By sample")[1].split("## By set")[0]
+    documented = {}
+    for line in by_sample.splitlines():
+        if line.startswith("| `"):
+            name, better, bounds, _, encoder, resize, source = line.strip("| ").split(" | ")
+            assert resize and source
+            documented[name.strip("`")] = (better, bounds, encoder)
+    declared = {
+        cls.name: (
+            cls.direction, " to ".join(f"{bound:g}" for bound in cls.bounds),
+            ", ".join(cls.encoders) or "none",
+        )
+        for cls in metric_classes(None)
+        if cls.__module__.startswith("benchmark.")
+    }  # fmt: skip
+    assert documented == declared

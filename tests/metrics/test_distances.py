@@ -13,12 +13,19 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from benchmark.errors import DataError, UsageError
+from benchmark.metrics.clip_image_source import ClipImageSource
 from benchmark.metrics.dino_structure import DinoStructure, self_similarity
+from benchmark.metrics.edge_agreement import EdgeAgreement
 from benchmark.metrics.lpips_vgg import LAYERS, LpipsVgg, unit_channel_distance
 from benchmark.metrics.psnr import Psnr
 from benchmark.metrics.ssim import Ssim
+from benchmark.metrics.vgg_content import VggContent
+from benchmark.zoo.vgg import VggFeatures
 
-IDENTITY = {"psnr": 100.0, "ssim": 1.0, "lpips_vgg": 0.0, "dino_structure": 0.0}
+IDENTITY = {
+    "psnr": 100.0, "ssim": 1.0, "lpips_vgg": 0.0, "dino_structure": 0.0,
+    "vgg_content": 0.0, "clip_image_source": 1.0, "edge_agreement": 1.0,
+}  # fmt: skip
 METRICS = (Psnr, Ssim, LpipsVgg, DinoStructure)
 
 
@@ -33,28 +40,40 @@ def metric(request: pytest.FixtureRequest, zoo: Any) -> Any:
     return request.param.from_zoo(zoo, [])
 
 
-def test_identity(metric: Any, photos: Tensor) -> None:
+@pytest.fixture(params=(*METRICS, VggContent, ClipImageSource, EdgeAgreement))
+def any_metric(request: pytest.FixtureRequest, zoo: Any, scaled_vgg: VggFeatures) -> Any:
+    """All that compare an output with its source, those of test_content.py too."""
+    if request.param is VggContent:
+        return VggContent(scaled_vgg)
+    return request.param.from_zoo(zoo, [])
+
+
+def test_identity(any_metric: Any, photos: Tensor) -> None:
     flat = torch.full_like(photos, 7)
     flat[1] = 0
     flat[2] = 255
-    best = IDENTITY[metric.name]
-    assert score(metric, photos, photos) == pytest.approx([best] * 5, abs=1e-9)
-    assert score(metric, flat, flat) == pytest.approx([best] * 5, abs=1e-9)
+    best = IDENTITY[any_metric.name]
+    assert best == any_metric.bounds[any_metric.direction == "higher"]
+    assert score(any_metric, photos, photos) == pytest.approx([best] * 5, abs=1e-9)
+    # without an edge there is none to keep
+    values = [] if any_metric.name == "edge_agreement" else score(any_metric, flat, flat)
+    assert values == pytest.approx([best] * len(values), abs=1e-9)
 
 
-def test_symmetry(metric: Any, photos: Tensor) -> None:
-    there, back = score(metric, photos, photos.flip(0)), score(metric, photos.flip(0), photos)
-    assert there == pytest.approx(back, abs=1e-9)
+def test_symmetry(any_metric: Any, photos: Tensor) -> None:
+    best = IDENTITY[any_metric.name]
+    there = score(any_metric, photos, photos.flip(0))
+    assert there == pytest.approx(score(any_metric, photos.flip(0), photos), abs=1e-9)
     # the middle photo meets itself
-    assert there[2] == pytest.approx(IDENTITY[metric.name], abs=1e-9)
-    assert there[0] != pytest.approx(IDENTITY[metric.name], abs=1e-6)
+    assert there[2] == pytest.approx(best, abs=1e-9)
+    assert there[0] != pytest.approx(best, abs=1e-6)
 
 
 def test_growing_noise_is_never_better(
-    metric: Any, photos: Tensor, noisy: Callable[[float], Tensor]
+    any_metric: Any, photos: Tensor, noisy: Callable[[float], Tensor]
 ) -> None:
-    rows = [score(metric, noisy(strength), photos) for strength in (0, 3, 9, 27, 81)]
-    worse = -1 if metric.direction == "higher" else 1
+    rows = [score(any_metric, noisy(strength), photos) for strength in (0, 3, 9, 27, 81)]
+    worse = -1 if any_metric.direction == "higher" else 1
     for image in range(len(photos)):
         course = [worse * row[image] for row in rows]
         assert course == sorted(course)

@@ -16,7 +16,7 @@ from torchmetrics.image.kid import poly_mmd
 
 from benchmark.errors import UsageError
 from benchmark.metrics import distribution
-from benchmark.metrics.distribution import artfid, frechet_distance, kernel_distance
+from benchmark.metrics.distribution import artfid, frechet_distance, kernel_distance, set_distances
 
 
 def rows(seed: int, n: int, dimensions: int = 6, skew: float = 1.0) -> Tensor:
@@ -265,3 +265,46 @@ def test_artfid_is_the_product() -> None:
 def test_artfid_refuses_what_is_no_distance(lpips: float, fid: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         artfid(lpips, fid)
+
+
+def features(n: int, dimensions: int = 3, seed: int = 0, shift: float = 0.0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, dimensions)) + shift)
+
+
+def test_all_distances_of_a_set() -> None:
+    outputs, references = features(20), features(30, seed=1, shift=0.5)
+    lpips = np.linspace(0.2, 0.6, 20).tolist()
+    found = set_distances(outputs, references, lpips)
+    fid, kid = frechet_distance(outputs, references), kernel_distance(outputs, references)
+    assert found == {
+        "n": 20,
+        "fid": {"value": fid, "status": "ok"},
+        "kid": {"value": kid, "status": "ok"},
+        "lpips": {"value": pytest.approx(0.4), "status": "ok"},
+        "artfid": {"value": pytest.approx(1.4 * (1 + fid)), "status": "ok"},
+    }
+
+
+def test_too_few_images_have_a_status_and_no_number() -> None:
+    found = set_distances(features(3), features(30, seed=1), [0.1] * 3)
+    for name in ("fid", "artfid"):
+        assert found[name]["value"] is None
+        assert found[name]["status"].startswith("insufficient_n: the Fréchet distance")
+        assert "at least n = 4 images in each set, got 3 and 30" in found[name]["status"]
+    assert found["kid"]["status"] == "ok"
+    alone = set_distances(features(1), features(30, seed=1), [0.1])
+    assert alone["kid"]["status"].startswith("insufficient_n: the kernel distance")
+    nothing = set_distances(torch.zeros(0, 0), features(30), [])
+    assert nothing["n"] == 0
+    assert {nothing[name]["status"] for name in ("fid", "kid", "lpips", "artfid")} == {
+        "insufficient_n: there is no output"
+    }
+
+
+def test_artfid_needs_the_lpips_of_every_output() -> None:
+    found = set_distances(features(9), features(9, seed=1), [0.5] * 8 + [None])
+    assert found["fid"]["status"] == found["kid"]["status"] == "ok"
+    for name in ("lpips", "artfid"):
+        assert found[name] == {
+            "value": None, "status": "not_scored: 8 of 9 outputs have an LPIPS",
+        }  # fmt: skip

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from benchmark.metrics.face_detected import FaceDetected
 from benchmark.metrics.face_id_distance import FaceIdDistance
+from benchmark.metrics.faces import SourceFaces
 from benchmark.zoo.face import FaceAligner
+from tests.metrics.conftest import TinyZoo
 
 FACE, CAT = 0, 1
 
 
 @pytest.fixture
 def distance(zoo: Any, aligner: FaceAligner) -> FaceIdDistance:
-    return FaceIdDistance(zoo.face(), aligner)
+    return FaceIdDistance(zoo.face(), SourceFaces(aligner))
 
 
 def test_an_unchanged_face_has_no_distance(distance: FaceIdDistance, photos: Tensor) -> None:
@@ -28,7 +30,7 @@ def test_an_unchanged_face_has_no_distance(distance: FaceIdDistance, photos: Ten
 def test_what_has_no_face_gets_a_status_and_no_value(
     distance: FaceIdDistance, aligner: FaceAligner, photos: Tensor
 ) -> None:
-    detected = FaceDetected(aligner)
+    detected = FaceDetected(SourceFaces(aligner))
     sources = photos[[FACE, CAT, FACE]]
     for metric in (distance, detected):
         metric.update(sources, sources, ["faces", "faces", "dogs"])
@@ -57,7 +59,7 @@ def test_distance_agrees_with_numpy_on_crops_at_the_sources_landmarks(
 def test_an_output_without_a_face_still_has_a_distance_but_is_not_detected(
     distance: FaceIdDistance, aligner: FaceAligner, photos: Tensor
 ) -> None:
-    detected = FaceDetected(aligner)
+    detected = FaceDetected(SourceFaces(aligner))
     sources = photos[[FACE, FACE]]
     outputs = torch.stack([photos[FACE], photos[CAT]])
     distance.update(outputs, sources, ["faces", "faces"])
@@ -68,20 +70,26 @@ def test_an_output_without_a_face_still_has_a_distance_but_is_not_detected(
     assert second.value > first.value + 1e-3
 
 
-def test_a_source_is_searched_once_for_all_its_outputs(
-    distance: FaceIdDistance, photos: Tensor, monkeypatch: pytest.MonkeyPatch
+def test_a_source_is_searched_once_for_all_its_outputs_and_metrics(
+    photos: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    zoo: Any = TinyZoo()
     searched = []
-    detect = distance.aligner.detect
+    detect = FaceAligner.detect
 
-    def counting(image: Tensor) -> Any:
-        searched.append(image.shape)
-        return detect(image)
+    def counting(self: FaceAligner, image: Tensor) -> Any:
+        searched.append(image)
+        return detect(self, image)
 
-    monkeypatch.setattr(distance.aligner, "detect", counting)
+    monkeypatch.setattr(FaceAligner, "detect", counting)
+    metrics = (FaceIdDistance.from_zoo(zoo, []), FaceDetected.from_zoo(zoo, []))
+    outputs, sources = photos[[CAT, CAT]], photos[[FACE, FACE]]
     for _ in range(3):
-        distance.update(photos[[0, 0]], photos[[0, 0]], ["faces", "faces"])
-    assert len(searched) == 1
+        for metric in metrics:
+            metric.update(outputs, sources, ["faces", "faces"])
+    source = sources[0].float() / 127.5 - 1
+    assert sum(torch.equal(image, source) for image in searched) == 1
+    assert len(searched) == 1 + 3 * 2  # and each output, by the metric that looks at them
 
 
 def test_growing_noise_takes_the_identity_away(

@@ -71,9 +71,48 @@ def test_missing_values_are_counted_and_never_a_number() -> None:
 def test_speed_memory_and_failures_stand_below() -> None:
     text = "\n".join(rendered({"ours": SUMMARY}))
     assert "16 samples of 8 image(s), 1 failed" in text
-    assert "median 3.14, 95th percentile 5.00" in text
+    # a summary of an earlier version tells nothing of warm chunks
+    assert "median 3.14, 95th percentile 5.00 (first chunks included, n = 16)" in text
+    assert "energy" not in text and "preparation" not in text
     assert "peak memory: 1235 MiB" in text
     assert "dog__clay: [red]not finite[/red]" in text
+
+
+def test_warm_chunks_energy_and_preparation_are_shown_where_they_were_measured() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["speed"] |= {
+        "warm": {"n": 8, "seconds_per_image_median": 2.5, "seconds_per_image_p95": 2.75,
+                 "seconds_per_image_mean": 2.6},
+        "energy_joules_per_image": 412.3, "energy_n": 16, "preparation_seconds": 61.7,
+    }  # fmt: skip
+    text = "\n".join(rendered({"ours": summary}))
+    assert "median 2.50, 95th percentile 2.75 (warm, n = 8)" in text
+    assert "energy: 412 J per image" in text
+    assert "preparation: 62 s for the whole run" in text
+    summary["speed"]["warm"] = {"n": 0, "seconds_per_image_median": None}
+    assert "median 3.14" in "\n".join(rendered({"ours": summary}))
+
+
+@pytest.mark.parametrize(("mean", "interval", "expected"), [
+    (0.00012345, [0.0001, 0.00015], ["1.234e-04", "1.000e-04 .. 1.500e-04"]),
+    (0.0012345, [0.001, 0.0015], ["0.0012", "0.0010 .. 0.0015"]),
+    (9.87654, [9.0, 9.99], ["9.8765", "9.0000 .. 9.9900"]),
+    (9.87654, [9.0, 10.5], ["9.88", "9.00 .. 10.50"]),
+    (-0.5, [-11.0, 0.0], ["-0.50", "-11.00 .. 0.00"]),
+    (1234.56, [900.0, 1500.0], ["1235", "900 .. 1500"]),
+    (2.5e8, [0.0, 3e8], ["2.500e+08", "0.000e+00 .. 3.000e+08"]),
+    (0.0, None, ["0.0000", "n/a"]),
+    (0.25, None, ["0.2500", "n/a"]),
+])  # fmt: skip
+def test_digits_follow_the_size_of_the_values_and_not_the_bounds(
+    mean: float, interval: list[float] | None, expected: list[str]
+) -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["metrics"] = {
+        "vgg_content": entry(bounds=[0.0, 1e6], mean=mean, interval=interval, direction="lower")
+    }
+    line = line_of(rendered({"ours": summary}), "vgg_content").split("│")
+    assert [cell.strip() for cell in line[2:4]] == expected
 
 
 def test_long_lists_of_failures_are_cut_and_say_where_the_rest_is() -> None:
