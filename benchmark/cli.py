@@ -199,6 +199,10 @@ def profile(
     ] = None,
     accelerator: Annotated[str, typer.Option()] = "auto",
     precision: Annotated[str, typer.Option()] = "32-true",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of runs: store profile.json beside the method's runs."),
+    ] = None,
     weights_dir: WeightsDir = None,
     json_output: Json = False,
 ) -> None:
@@ -211,6 +215,31 @@ def profile(
         weights_dir=weights_dir,
     )  # fmt: skip
     profile_method.print_report(report, json_output)
+    if out is not None:
+        stored = profile_method.store(report, out)
+        if not json_output:
+            sys.stdout.write(f"profile  {stored}\n")
+
+
+@app.command()
+def distribution(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    reference: Annotated[Path, typer.Option(help="Folder of style images.")],
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="A CLIP, VGG or DINO of `bench list models`, or inception-fid; default: the "
+            "protocol's judge."
+        ),
+    ] = None,
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """FID, KID and ArtFID of outputs against style images, stored in the run directory."""
+    from benchmark import registry
+
+    write = registry.load(registry.COMMANDS, "distribution")
+    write(runs, reference, encoder, weights_dir=weights_dir, as_json=json_output)
 
 
 @app.command()
@@ -239,6 +268,116 @@ def similarity(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders that hold some.")],
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="markdown, csv, json, latex, site (with commas); all."),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Which one, if the runs follow several.")
+    ] = None,
+    study: Annotated[
+        list[Path] | None, typer.Option(help="A result of `bench study score`; repeatable.")
+    ] = None,
+    verify_images: Annotated[
+        bool, typer.Option(help="Compare every stored image with its hash.")
+    ] = True,
+    json_output: Json = False,
+) -> None:
+    """Leaderboards from runs: tables, figures, and a site that needs no server."""
+    from benchmark import registry
+
+    write = registry.load(registry.COMMANDS, "report")
+    write(runs, out=out, formats=formats.split(",") if formats else [], protocol=protocol,
+          studies=study or [], verify_images=verify_images, as_json=json_output)  # fmt: skip
+
+
+@app.command()
+def export(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
+    format_name: Annotated[
+        Literal["hf", "csv", "tensorboard", "wandb"],
+        typer.Option("--format", help="hf: a folder for `datasets.load_dataset` and the Hub."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    existing: Annotated[
+        Literal["fail", "overwrite"], typer.Option(help="If an export is there already.")
+    ] = "fail",
+    limit_images: Annotated[
+        int | None,
+        typer.Option(min=0, help="Samples with images in the table of W&B (64)."),
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Write scored runs for other tools: Hugging Face datasets, CSV, TensorBoard, W&B."""
+    from benchmark import registry
+
+    write = registry.load(registry.COMMANDS, "export")
+    write(runs, format_name, out, existing=existing, limit_images=limit_images,
+           as_json=json_output)  # fmt: skip
+
+
+study = typer.Typer(
+    help="A user study: the form for raters, and what their answers say.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(study, name="study")
+
+
+@study.command("new")
+def study_new(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Finished runs of one protocol and dataset, or folders of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for form.html and key.json.")],
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pairs of image and prompt. Default: 40, or all if fewer."),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="Pictures shown twice, to find inattentive raters.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of pairs and repeats.")] = 0,
+    title: Annotated[str | None, typer.Option(help="What raters see above the form.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Draw pictures from runs and write a form that rates them, blind to the method."""
+    from benchmark import registry
+
+    write = registry.load(registry.COMMANDS, "study-new")
+    write(runs, out=out, n_pairs=images, repeats=repeats, seed=seed, title=title,
+          as_json=json_output)  # fmt: skip
+
+
+@study.command("score")
+def study_score(
+    folder: Annotated[Path, typer.Argument(help="What `bench study new` wrote.")],
+    answers: Annotated[
+        list[Path], typer.Argument(help="Saved answers (JSON or CSV), or folders of them.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Default: study.json in the folder.")] = None,
+    max_repeat_difference: Annotated[
+        float,
+        typer.Option(help="Raters whose repeated answers differ by more on average are excluded."),
+    ] = 25.0,
+    on_bad_answers: Annotated[
+        Literal["fail", "skip"], typer.Option(help="What a file that cannot be used does.")
+    ] = "fail",
+    json_output: Json = False,
+) -> None:
+    """Content and style of every method from raters' answers, with intervals and agreement."""
+    from benchmark import registry
+
+    evaluate = registry.load(registry.COMMANDS, "study-score")
+    evaluate(folder, answers, out=out, max_repeat_difference=max_repeat_difference,
+             on_bad=on_bad_answers, as_json=json_output)  # fmt: skip
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from benchmark import __version__
@@ -248,8 +387,9 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: errors a user can mend end as one message and an exit code."""
-    from benchmark.environment import require_own_packages
+    from benchmark.environment import require_own_packages, share_the_processor
 
+    share_the_processor()
     try:
         require_own_packages()
         app()
