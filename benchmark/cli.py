@@ -17,7 +17,7 @@ from benchmark import DEFAULT_PROTOCOL
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
-    from benchmark.launch import RunResult
+    from benchmark.finish import RunResult
 
 app = typer.Typer(
     name="bench",
@@ -136,12 +136,12 @@ def score(
     weights_dir: WeightsDir = None,
     json_output: Json = False,
 ) -> None:
-    """Score stored images again, without generating anything."""
-    from benchmark import launch
+    """Score stored images again, without generating anything; other metrics' scores stay."""
+    from benchmark import finish
 
     chosen = metrics.split(",") if metrics else None
     for path in runs:
-        _print_result(launch.score_run(path, metrics=chosen, weights_dir=weights_dir), json_output)
+        _print_result(finish.score_run(path, metrics=chosen, weights_dir=weights_dir), json_output)
 
 
 def _print_result(result: RunResult, json_output: bool) -> None:

@@ -15,7 +15,7 @@ from benchmark.config import load_protocol, protocol_names
 from benchmark.errors import unknown_name
 
 if TYPE_CHECKING:
-    from benchmark.launch import RunResult
+    from benchmark.finish import RunResult
 
 Row = dict[str, Any]
 

@@ -1,11 +1,9 @@
-"""``bench run`` and ``bench score``: resolve, predict, score, derive."""
+"""``bench run``: resolve, predict, score, derive."""
 
 from __future__ import annotations
 
 import logging
 import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,19 +25,16 @@ from benchmark.environment import (
     package_versions,
 )  # fmt: skip
 from benchmark.errors import BenchError, UsageError
+from benchmark.finish import RunResult, finish_run, quiet_libraries
 from benchmark.interface import Guidance, StyleTransferMethod
 from benchmark.run import (
     Existing,
     Manifest,
     RunDirectory,
-    explain_write_errors,
-    merge_samples,
 )  # fmt: skip
 from benchmark.zoo import ModelZoo
 
 log = logging.getLogger(__name__)
-
-CONTACT_SHEET_IMAGES = 16  # more make a picture that nobody looks at
 
 
 class InterruptedRunError(BenchError):
@@ -76,34 +71,6 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """What a finished or re-scored run has to show."""
-
-    directory: Path
-    method: str
-    dataset: str
-    protocol: str
-    config_hash: str
-    status: str
-    summary: dict[str, Any]
-    contact_sheet: Path | None
-    stand_in_note: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "run_directory": str(self.directory),
-            "method": self.method,
-            "dataset": self.dataset,
-            "protocol": self.protocol,
-            "config_hash": self.config_hash,
-            "status": self.status,
-            "stand_in_note": self.stand_in_note,
-            "contact_sheet": str(self.contact_sheet) if self.contact_sheet else None,
-            "summary": self.summary,
-        }
-
-
-@dataclass(frozen=True)
 class _Plan:
     """A run, resolved down to its samples and models."""
 
@@ -128,7 +95,7 @@ def run(options: RunOptions) -> RunResult | None:
     Raises:
         BenchError: with a remedy; nothing finished is lost.
     """
-    _quiet_libraries()
+    quiet_libraries()
     plan = resolve(options)
     directory = RunDirectory(plan.resolved.directory(options.out))
     module = plan.dataset.data_module(
@@ -155,7 +122,7 @@ def run(options: RunOptions) -> RunResult | None:
                 f"{directory.path}. Run the same command again to continue."
             ) from stop
         manifest.timings["predict_wall_s"] = time.perf_counter() - started
-        return _finish(directory, manifest, plan.protocol, plan.zoo)
+        return finish_run(directory, manifest, plan.protocol, plan.zoo)
 
 
 def resolve(options: RunOptions) -> _Plan:
@@ -280,105 +247,3 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
     trainer.predict(
         PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
     )
-
-
-def score_run(path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | None) -> RunResult:
-    """Score a run directory again from its stored images.
-
-    Raises:
-        RunDirectoryError: no run, an unfinished one, or another schema.
-    """
-    _quiet_libraries()
-    directory = RunDirectory(path)
-    manifest = directory.read_manifest()
-    protocol = load_protocol(manifest.config.protocol)
-    if metrics is not None:
-        protocol = protocol.model_copy(update={"metrics": tuple(metrics)})
-    with directory.lock():
-        return _finish(directory, manifest, protocol, ModelZoo(protocol.models, weights_dir))
-
-
-def _finish(
-    directory: RunDirectory, manifest: Manifest, protocol: Protocol, zoo: ModelZoo
-) -> RunResult:
-    """Merge the chunk records, score the stored images, write what derives from them."""
-    import pyarrow.parquet as pq
-
-    from benchmark.scoring import score_samples
-    from benchmark.summary import summarise
-
-    chunks = directory.completed_chunks()
-    samples = merge_samples(manifest.sample_ids, chunks)
-    directory.write_samples(samples)
-    missing = len(manifest.sample_ids) - len(samples)
-    started = time.perf_counter()
-    prompts = registry.load(registry.DATASETS, manifest.config.dataset).all_prompts(
-        protocol.prompt_set
-    )
-    texts = [*(p.text for p in prompts), *(p.text for p in manifest.config.prompts)]
-    texts.append(manifest.config.source_prompt)
-    table = score_samples(
-        samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts,
-        load_style=directory.load_style,
-    )  # fmt: skip
-    with explain_write_errors(directory.path):
-        partial = directory.path / ".scores.part"
-        pq.write_table(table, partial)
-        partial.replace(directory.scores_path)
-    summary = summarise(table, samples)
-    directory.write_json(directory.summary_path, summary)
-    sheet = _contact_sheet(directory, manifest, samples)
-    manifest.timings["score_wall_s"] = time.perf_counter() - started
-    manifest.timings["stylize_s"] = sum(record.seconds for record in chunks.values())
-    manifest.counts = {
-        "ok": sum(sample.status == "ok" for sample in samples),
-        "failed": sum(sample.status == "failed" for sample in samples),
-    }
-    if missing:
-        manifest.counts["missing"] = missing
-    manifest.status = "partial" if missing else "complete"
-    manifest.finished = datetime.now(UTC).isoformat(timespec="seconds")
-    directory.seal(manifest)
-    directory.write_manifest(manifest)
-    directory.remove_staging()
-    return RunResult(
-        directory=directory.path,
-        method=manifest.config.method,
-        dataset=manifest.config.dataset,
-        protocol=manifest.config.protocol,
-        config_hash=manifest.config_hash,
-        status=manifest.status,
-        summary=summary,
-        contact_sheet=sheet,
-        stand_in_note=manifest.stand_in_note,
-    )
-
-
-def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequence[Any]) -> Path:
-    """Source and one output per prompt, for the first images."""
-    draw = registry.load(registry.COMMANDS, "contact-sheet")
-    made = {sample.sample_id for sample in samples if sample.status == "ok"}
-    prompts = manifest.config.prompts
-    rows = []
-    images = list(dict.fromkeys(sample.image_id for sample in samples))
-    for image_id in images[:CONTACT_SHEET_IMAGES]:
-        ids = [f"{image_id}__{prompt.id}" for prompt in prompts]
-        outputs = [directory.load_image(name) if name in made else None for name in ids]
-        rows.append((directory.load_source(image_id), outputs))
-    sheet = draw(
-        rows,
-        [prompt.text for prompt in prompts],
-        title=f"{manifest.config.method} on {manifest.config.dataset} ({manifest.config.protocol})",
-        note=manifest.stand_in_note,
-    )
-    with explain_write_errors(directory.contact_sheet_path):
-        sheet.save(directory.contact_sheet_path, format="PNG")
-    return directory.contact_sheet_path
-
-
-def _quiet_libraries() -> None:
-    """Lightning's banners and loader advice do not concern a predict-only run."""
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
-    warnings.filterwarnings("ignore", module=r"lightning_fabric.*")
