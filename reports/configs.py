@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,23 +13,22 @@ from reports.collect import CollectedRun
 
 def row_labels(runs: Sequence[CollectedRun]) -> list[str]:
     """Method names; where a method has several runs, with the config keys that tell them apart."""
-    by_method: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    values: dict[str, dict[str, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    keys = {key for run in runs for key in knobs_of(run)}
     for run in runs:
-        by_method[run.method].append(knobs_of(run))
+        own = knobs_of(run)
+        for key in keys:
+            values[run.method][key].add(canonical_json(own.get(key)))
     labels = []
     for run in runs:
-        all_knobs = by_method[run.method]
         own = knobs_of(run)
-        differing = [
-            key
-            for key in sorted({key for knobs in all_knobs for key in knobs})
-            if any(knobs.get(key) != own.get(key) for knobs in all_knobs)
-        ]
-        told = ", ".join(f"{key}={own.get(key)}" for key in differing)
+        told = ", ".join(
+            f"{key}={own.get(key)}" for key in sorted(keys) if len(values[run.method][key]) > 1
+        )
         labels.append(f"{run.method} ({told})" if told else run.method)
-    twice = {label for label in labels if labels.count(label) > 1}
+    counts = Counter(labels)
     return [
-        f"{label} [{run.manifest.config_hash}]" if label in twice else label
+        f"{label} [{run.manifest.config_hash}]" if counts[label] > 1 else label
         for run, label in zip(runs, labels, strict=True)
     ]
 

@@ -17,18 +17,27 @@ from benchmark.stats import (
 from reports.board import Duel, MetricInfo, Row
 
 ALPHA = 0.05
+MOST_ALL_PAIRS = 40  # runs of a board
+MOST_AGAINST_BEST = 400
 SEED = 0  # of the sign flips: equal runs give equal reports
 
 
 def all_duels(rows: Sequence[Row], metric: MetricInfo) -> tuple[Duel, ...]:
-    """All pairs of complete runs over the samples that both have; Holm over the board's pairs."""
+    """Pairs of complete runs over the samples that both have; Holm over the board's pairs.
+
+    All pairs up to ``MOST_ALL_PAIRS`` runs, then each run against the first row, the board's best;
+    none beyond ``MOST_AGAINST_BEST``.
+    """
     scored = [row for row in rows if row.run.state == "complete" and metric.name in row.run.scores]
-    if len(scored) < 2:
+    if not 2 <= len(scored) <= MOST_AGAINST_BEST:
         return ()
     flips = SignFlips.draw(scored[0].run.image_ids, np.random.default_rng(SEED))
     images = np.asarray(scored[0].run.image_ids)
     found = []
-    for first, second in combinations(scored, 2):
+    pairs = list(combinations(scored, 2))
+    if len(scored) > MOST_ALL_PAIRS:
+        pairs = pairs[: len(scored) - 1]
+    for first, second in pairs:
         a, b = (row.run.scores[metric.name].values for row in (first, second))
         both = np.isfinite(a) & np.isfinite(b)
         found.append(

@@ -14,7 +14,7 @@ from benchmark.scoring import metric_classes
 from reports.board import Board, Report, ReportedNumber, Row, StudyScore
 from reports.collect import CollectedRun
 from reports.configs import row_labels, sweeps_of
-from reports.duels import all_duels
+from reports.duels import MOST_AGAINST_BEST, MOST_ALL_PAIRS, all_duels
 from reports.overview import overviews_of
 from reports.rows import (
     balances_of,
@@ -170,13 +170,20 @@ def _board(runs: Sequence[CollectedRun], protocol: Protocol, study: Study) -> Bo
 
 
 def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    notes = []
     machines = sorted({row.cost.hardware for row in rows})
-    if len(machines) < 2:
-        return ()
-    return (
-        "Seconds per image were measured on unlike machines and cannot be compared: "
-        + "; ".join(machines),
-    )
+    if len(machines) > 1:
+        notes.append(
+            "Seconds per image were measured on unlike machines and cannot be compared: "
+            + "; ".join(machines)
+        )
+    if len(rows) > MOST_AGAINST_BEST:
+        notes.append(
+            f"More than {MOST_AGAINST_BEST} runs: no pair was compared by a test"
+        )
+    elif len(rows) > MOST_ALL_PAIRS:
+        notes.append(f"More than {MOST_ALL_PAIRS} runs: each was tested against the first row only")
+    return tuple(notes)
 
 
 def _slug(text: str) -> str:

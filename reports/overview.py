@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,10 +44,10 @@ def overviews_of(boards: Sequence[Board]) -> tuple[Overview, ...]:
 
 
 def _titles(keys: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], str]:
-    methods = [method for method, _ in keys]
+    counts = Counter(method for method, _ in keys)
     return {
         (method, knobs): method
-        if methods.count(method) == 1
+        if counts[method] == 1
         else f"{method} [{hashlib.sha256(knobs).hexdigest()[:8]}]"
         for method, knobs in keys
     }

@@ -15,6 +15,7 @@ from reports.board import Balance, Cell, Cost, MetricInfo, Row
 from reports.collect import CollectedRun
 
 SEED = 0  # of the resampling: equal runs give equal reports
+MOST_RANKED = 200  # runs; the table of places grows with the square of their number
 TIE = 1e-12  # of a mean: what is nearer counts as equal
 
 
@@ -60,9 +61,12 @@ def cell_of(run: CollectedRun, metric: MetricInfo, firsts: Mapping[str, float]) 
 
 
 def share_of_firsts(runs: Sequence[CollectedRun], metric: MetricInfo) -> dict[str, float]:
-    """Share of resamplings in which each run is best, over the samples that all have."""
+    """Share of resamplings in which each run is best, over the samples that all have.
+
+    Empty for a single run, and beyond ``MOST_RANKED``.
+    """
     scored = [run for run in runs if metric.name in run.scores]
-    if len(scored) < 2:
+    if not 2 <= len(scored) <= MOST_RANKED:
         return {}
     table = np.stack([run.scores[metric.name].values for run in scored])
     common = np.isfinite(table).all(axis=0)
@@ -77,18 +81,27 @@ def share_of_firsts(runs: Sequence[CollectedRun], metric: MetricInfo) -> dict[st
 
 def with_places(rows: Sequence[Row], metrics: Sequence[MetricInfo]) -> list[Row]:
     """Rows with the best and the second mean of every metric marked; equal means share a place."""
+    if len(rows) < 2:
+        return list(rows)
     marked = [dict(row.cells) for row in rows]
     for metric in metrics:
         sign = 1 if metric.direction == "higher" else -1
-        means = [cells[metric.name].mean for cells in marked]
-        places = sorted({sign * mean for mean in means if mean is not None}, reverse=True)
-        if len(rows) < 2 or not places:
+        found = [sign * mean for cells in marked if (mean := cells[metric.name].mean) is not None]
+        best = max(found, default=None)
+        if best is None:
             continue
-        for cells, mean in zip(marked, means, strict=True):
+        second = max((value for value in found if not _tie(value, best)), default=None)
+        for cells in marked:
+            mean = cells[metric.name].mean
             if mean is not None:
-                ahead = sum(place > sign * mean + TIE * abs(mean) for place in places)
-                cells[metric.name] = replace(cells[metric.name], best=ahead == 0, second=ahead == 1)
+                first = _tie(sign * mean, best)
+                follows = second is not None and not first and _tie(sign * mean, second)
+                cells[metric.name] = replace(cells[metric.name], best=first, second=follows)
     return [replace(row, cells=cells) for row, cells in zip(rows, marked, strict=True)]
+
+
+def _tie(a: float, b: float) -> bool:
+    return abs(a - b) <= TIE * max(abs(a), abs(b))
 
 
 def row_order(protocol: Protocol) -> Callable[[Row], tuple[Any, ...]]:

@@ -13,7 +13,7 @@ Verdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """Row run minus column run; None in the matrix where a run would meet itself."""
+    """Row run minus column run; None in the matrix for a pair that was not compared."""
 
     difference: str
     verdict: Verdict
@@ -71,10 +71,9 @@ def _matrix(board: Board, metric: MetricInfo, duels: tuple[Duel, ...]) -> Matrix
     label_of = {row.id: row.label for _, row in rows}
 
     def cell(own: str, other: str) -> MatrixCell | None:
-        if own == other:
-            return None
-        duel = by_pair.get((own, other))
-        return _cell(duel, 1, own) if duel else _cell(by_pair[other, own], -1, own)
+        if (own, other) in by_pair:
+            return _cell(by_pair[own, other], 1, own)
+        return _cell(by_pair[other, own], -1, own) if (other, own) in by_pair else None
 
     return Matrix(
         metric,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Bench, ReadmeRun, readme_block
+from tests.runs import write_run
 
 
 def test_start_commands_are_complete() -> None:
@@ -47,6 +48,9 @@ def test_examples_parse_and_the_quick_ones_run(bench: Bench, example: str, tmp_p
             arguments[arguments.index("--images") + 1] = str(folder)
     if arguments[0] == "profile":
         arguments += ["--samples", "1", "--repeats", "1", "--set", "respacing=10", "--set", "t0=2"]
+    if arguments[0] == "report":
+        write_run(tmp_path / "runs")
+        arguments = ["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]
     outcome = bench(*arguments)
     assert outcome.code == 0, outcome.stderr
 

@@ -272,3 +272,16 @@ def test_equal_runs_give_an_equal_report_in_whatever_order(tmp_path: Path) -> No
 
     paths = [path for path in sorted(tmp_path.glob("*/*/*/*"))]
     assert to_json(report_of(*paths)) == to_json(report_of(*reversed(paths)))
+
+
+def test_a_large_board_tests_each_run_against_the_best_only_and_says_so(tmp_path: Path) -> None:
+    for seed in range(42):
+        write_run(
+            tmp_path, n_images=3, prompts={"clay": "Clay"}, metrics=["psnr"], side=16,
+            method_config={"knob": seed}, scores=smooth_scores(seed / 100),
+        )  # fmt: skip
+    board = board_of(tmp_path)
+    duels = board.duels["psnr"]
+    assert len(duels) == 41 and {duel.first for duel in duels} == {board.rows[0].id}
+    assert any("tested against the first row only" in note for note in board.notes)
+    assert len({row.label for row in board.rows}) == 42

@@ -20,6 +20,7 @@ from reports.site import names, write_site
 from reports.site.axes import Axis, Box, axis, place_labels
 from reports.site.cards import link_of
 from reports.site.gallery import script_json
+from reports.site.matrix import matrices_of
 from tests.reports.site.html import parse
 from tests.reports.site.reports import COMMAND, HOSTILE, SCRIPT, board_named, pages_of
 from tests.runs import write_run
@@ -235,3 +236,20 @@ def test_labels_of_close_points_do_not_cover_each_other() -> None:
 )
 def test_links_are_made_only_of_what_is_known(text: str, url: str | None) -> None:
     assert link_of(text) == url
+
+
+def test_notes_of_a_board_are_shown_and_pairs_that_were_not_compared_are_left_blank(
+    report: Report, tmp_path: Path
+) -> None:
+    board = report.boards[0]
+    name, duels = next((n, d) for n, d in board.duels.items() if len(d) > 2)
+    against_first = tuple(duel for duel in duels if duel.first == duels[0].first)
+    fewer = replace(board, notes=("a <remark>",), duels={name: against_first})
+    index = write_site(
+        replace(report, boards=(fewer,), overviews=()), tmp_path / "site", command=[]
+    )
+    assert "a &lt;remark&gt;." in index.read_text(encoding="utf-8")
+    (matrix,) = matrices_of(fewer)
+    shown = [[cell is not None for cell in row] for row in matrix.cells]
+    runs = range(len(matrix.labels))
+    assert shown == [[(i == 0) != (j == 0) for j in runs] for i in runs]
