@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from benchmark import registry
 from benchmark.errors import BenchError, UsageError
-from benchmark.metrics.base import SampleMetric, SampleScore
+from benchmark.metrics.base import MetricBatch, SampleMetric, SampleScore
 from benchmark.metrics.batches import cut_batches
 from benchmark.metrics.pixels import PASS
 from benchmark.metrics.shared import SharedFeatures
+from benchmark.metrics.workers import map_batches, worker_count
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 LoadPixels = Callable[[str], Pixels]
 
-# as many images as the metrics hold full maps of; larger batches are no faster on a CPU
+# as many images as the metrics hold full maps of, on each of a few workers
 SCORING_BATCH = PASS
 SCHEMA = pa.schema(
     [
@@ -120,21 +121,40 @@ def score_samples(
     classes = metric_classes(metrics)
     failures: dict[str, str] = {}
     scores: dict[str, dict[str, SampleScore]] = defaultdict(dict)
-    built = [cls.from_zoo(zoo, list(dict.fromkeys(prompts))) for cls in classes]
-    for metric in built:
-        metric.to(zoo.device)
-    vgg_layers = dict.fromkeys(layer for metric in built for layer in metric.vgg_layers)
-    cut = cut_batches(
+    texts = list(dict.fromkeys(prompts))
+    workers = [_Worker(classes, zoo, texts) for _ in range(worker_count(zoo.device))]
+    batches = cut_batches(
         samples, load_source, load_output, load_style, zoo.device, batch_size, failures
     )
-    for sample_ids, batch in cut:
-        with SharedFeatures(tuple(vgg_layers)).active():
-            for metric in built:
-                metric.reset()
-                metric.update_batch(batch)
-                for sample_id, score in zip(sample_ids, metric.per_sample(), strict=True):
-                    scores[metric.name][sample_id] = score
+    for sample_ids, found in map_batches(workers, batches):
+        for name, values in found.items():
+            scores[name].update(zip(sample_ids, values, strict=True))
     return _table(samples, classes, scores, failures)
+
+
+class _Worker:
+    """Scores one batch at a time, with metrics of its own; the encoders are everybody's."""
+
+    def __init__(
+        self, classes: Sequence[type[SampleMetric]], zoo: ModelZoo, prompts: Sequence[str]
+    ) -> None:
+        self._metrics = [cls.from_zoo(zoo, prompts) for cls in classes]
+        for metric in self._metrics:
+            metric.to(zoo.device)
+        layers = dict.fromkeys(layer for metric in self._metrics for layer in metric.vgg_layers)
+        self._shared = SharedFeatures(tuple(layers))
+
+    def __call__(
+        self, batch: tuple[list[str], MetricBatch]
+    ) -> tuple[list[str], dict[str, list[SampleScore]]]:
+        sample_ids, images = batch
+        found = {}
+        with self._shared.active():
+            for metric in self._metrics:
+                metric.reset()
+                metric.update_batch(images)
+                found[metric.name] = metric.per_sample()
+        return sample_ids, found
 
 
 def metric_classes(names: Sequence[str] | None) -> list[type[SampleMetric]]:

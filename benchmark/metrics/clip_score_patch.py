@@ -85,8 +85,10 @@ class ClipScorePatch(SampleMetric):
         missing = without_prompt(prompts)
         texts = self._texts(prompts)
         crops = grid_crops(outputs, self.grid, self.fraction)
+        flat = embed_pixels(self.encoder, crops.flatten(0, 1))
+        images = flat.view(len(outputs), -1, flat.shape[1])
         # added one by one: how mean() groups the terms depends on the number of images
         total = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)
-        for crop in crops.unbind(1):
-            total += cosine(embed_pixels(self.encoder, crop), texts)
+        for crop in images.unbind(1):
+            total += cosine(crop, texts)
         self._keep(total / crops.shape[1], missing)

@@ -30,7 +30,7 @@ def reference(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_directory_is_complete(reference: Path) -> None:
     manifest = json.loads((reference / "manifest.json").read_text())
     assert manifest["status"] == "complete"
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == 2
     assert manifest["config_hash"] == reference.name
     assert manifest["config"]["stand_in"] is True
     assert set(manifest["models"]) >= {"denoiser", "guide", "judge"}
