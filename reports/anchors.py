@@ -38,16 +38,14 @@ def anchors(protocol: Protocol) -> dict[str, dict[str, float]]:
         raise BenchError(f"the protocol {protocol.id} names no content and style metric")
     content, style = protocol.balance.content.metric, protocol.balance.style.metric
     zoo = ModelZoo(protocol.models, None)
-    source: list[float] = []
-    other: list[float] = []
-    drawn: list[float] = []
-    for name in registry.names(registry.DATASETS):
-        source.append(_mean(protocol, zoo, name, style, lambda own, next_, request: own))
-        other.append(_mean(protocol, zoo, name, content, lambda own, next_, request: next_))
-        drawn.append(_mean(protocol, zoo, name, style, _procedural))
+    datasets = registry.names(registry.DATASETS)
+
+    def over_datasets(metric: str, make: Make) -> float:
+        return float(np.mean([_mean(protocol, zoo, name, metric, make) for name in datasets]))
+
     return {
-        "content": {"worst": float(np.mean(other)), "best": 0.0},
-        "style": {"worst": float(np.mean(source)), "best": float(np.mean(drawn))},
+        "content": {"worst": over_datasets(content, _other), "best": over_datasets(content, _own)},
+        "style": {"worst": over_datasets(style, _own), "best": over_datasets(style, _procedural)},
     }
 
 
@@ -92,6 +90,14 @@ def _sample(request: StyleRequest) -> ScoredSample:
         seconds=None,
         peak_memory_mib=None,
     )
+
+
+def _own(own: Pixels, following: Pixels, request: StyleRequest) -> Pixels:
+    return own
+
+
+def _other(own: Pixels, following: Pixels, request: StyleRequest) -> Pixels:
+    return following
 
 
 def _procedural(own: Pixels, following: Pixels, request: StyleRequest) -> Pixels:

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 HELD_OUT_IDENTITIES = 24
 UNLABELLED_FACES = 2400
-SCALE, MARGIN = 24.0, 0.3  # ArcFace's s = 64, m = 0.5 are for a million faces
+SCALE, MARGIN = 24.0, 0.2  # ArcFace's s = 64, m = 0.5 are for a million faces
 TEMPERATURE = 0.15
-DROPOUT = 0.3
+DROPOUT = 0.1
 UNLABELLED_WEIGHT = 0.3
 # wider than the crop that is read, so that augmentation can shift, zoom and turn
 _STORED_MARGIN, _STORED_SIZE = 1.25, 80
@@ -121,7 +121,7 @@ class FaceRecipe:
     ) -> None:  # fmt: skip
         self.batch_size = batch_size
         self.schedule = Schedule(
-            steps=steps, learning_rate=2e-3, warmup=100, weight_decay=0.1, ema_decay=0.995
+            steps=steps, learning_rate=3e-3, warmup=100, weight_decay=0.1, ema_decay=0.995
         )
         self.crops = Crops(
             min_area=0.5, max_area=0.8, whole=0.0, perspective=0.25, damaged=0.5, noise=0.15,

@@ -60,7 +60,7 @@ MODELS: dict[str, tuple[Make, int]] = {
     "clip-score": (_clip("clip-score"), 3600),
     "vgg": (_vgg, 1200),
     "dino": (_dino, 3000),
-    "face": (_face, 900),
+    "face": (_face, 3000),
 }
 
 
