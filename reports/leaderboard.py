@@ -178,9 +178,7 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
             + "; ".join(machines)
         )
     if len(rows) > MOST_AGAINST_BEST:
-        notes.append(
-            f"More than {MOST_AGAINST_BEST} runs: no pair was compared by a test"
-        )
+        notes.append(f"More than {MOST_AGAINST_BEST} runs: no pair was compared by a test")
     elif len(rows) > MOST_ALL_PAIRS:
         notes.append(f"More than {MOST_ALL_PAIRS} runs: each was tested against the first row only")
     return tuple(notes)

@@ -65,7 +65,7 @@ def write_run(
     protocol: str = "mini-64-v1",
     n_images: int = 4,
     prompts: Mapping[str, str] = PROMPTS,
-    metrics: Sequence[str] = ("clip_score_patch", "lpips_vgg", "dino_structure"),
+    metrics: Sequence[str] = ("clip_score_patch", "lpips_vgg", "edge_agreement"),
     scores: Scores | None = None,
     method_config: Mapping[str, Any] | None = None,
     seconds: float = 2.0,

@@ -61,7 +61,9 @@ def axis(
     low, high = max(least, low - room), min(most, high + room)
     step = _round_step((high - low) / 5)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    # 0.25 takes more digits than its size tells
+    size = -math.floor(math.log10(step) + 1e-9)
+    digits = max(0, size if math.isclose(round(step, size), step) else size + 1)
     ticks = [(place * step, f"{place * step:.{digits}f}") for place in range(first, last + 1)]
     inside = [tick for tick in ticks if least - 1e-9 <= tick[0] <= most + 1e-9]
     return Axis(inside[0][0], inside[-1][0], start, end, tuple(inside))

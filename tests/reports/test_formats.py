@@ -79,7 +79,7 @@ def test_markdown_tells_failures_notes_duels_and_what_papers_report(report: Repo
     text = to_markdown(report)
     assert r"zecon: image0000\_\_golden failed: the output is not finite" in text
     assert "gatys: 3 of 8 samples were never run" in text
-    assert "### Who beats whom on lpips" in text
+    assert r"### Who beats whom on edge\_agreement" in text
     assert "Not measured here" in text and "| StyleGAN-NADA | style | 76.50 of 100 |" in text
     assert "bench run --method zecon" in text
 

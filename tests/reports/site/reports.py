@@ -12,7 +12,7 @@ from reports.collect import collect
 from reports.leaderboard import build_report
 from tests.runs import smooth_scores, write_run
 
-METRICS = ("clip_score_patch", "lpips_vgg", "dino_structure")
+METRICS = ("clip_score_patch", "lpips_vgg", "edge_agreement")
 COMMAND = ("bench", "report", "runs & more")
 REPORTED = ReportedNumber(
     "StyleCLIP", "CLIP score", 0.092, "cosine", "40 images", "A paper, arXiv 2103.17249"
@@ -54,7 +54,7 @@ def small_report(out: Path) -> Report:
 
 
 def _sometimes_missing(metric: str, image_id: str, prompt_id: str) -> float | None:
-    if metric == "dino_structure" and image_id in {"image0001", "image0003"}:
+    if metric == "edge_agreement" and image_id in {"image0001", "image0003"}:
         return None
     return smooth_scores(0.0)(metric, image_id, prompt_id)
 

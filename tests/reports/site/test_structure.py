@@ -114,7 +114,7 @@ def test_the_table_holds_the_reports_numbers(
     n_columns = len(board.metrics) + len(report.boards[1].metrics)
     assert len(best) == n_columns, "one best run in each column of scores"
     (partly,) = [row for row in board.rows if row.run.method == "faceless"]
-    assert partly.cells["dino_structure"].n == 24
+    assert partly.cells["edge_agreement"].n == 24
     assert any("n=24" in e.text for e in cells)
 
 
