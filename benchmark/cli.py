@@ -66,6 +66,13 @@ def run(
         str | None,
         typer.Option(help="What the source is, in words (Photo).", rich_help_panel=WHAT),
     ] = None,
+    style_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Style images in place of prompts, for image-guided methods: a file or a folder.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of your own images instead.", rich_help_panel=WHAT),
@@ -116,8 +123,9 @@ def run(
     result = launch.run(
         launch.RunOptions(
             method=method, dataset=dataset, protocol=protocol, prompts=prompts, prompt=prompt,
-            source_prompt=source_prompt, images=images, limit=limit, on_bad_image=on_bad_image,
-            seed=seed, config=config, assignments=tuple(assignments or ()),
+            source_prompt=source_prompt, style_images=style_images, images=images, limit=limit,
+            on_bad_image=on_bad_image, seed=seed, config=config,
+            assignments=tuple(assignments or ()),
             weights_dir=weights_dir, out=out, existing=existing, accelerator=accelerator,
             devices=devices, strategy=strategy, num_nodes=num_nodes, precision=precision,
             batch_size=batch_size,
@@ -192,6 +200,9 @@ def profile(
     method: Annotated[str, typer.Argument(help="See `bench list methods`.")],
     dataset: Annotated[str, typer.Option()] = "afhq",
     protocol: Annotated[str, typer.Option()] = DEFAULT_PROTOCOL,
+    style_images: Annotated[
+        Path | None, typer.Option(help="For image-guided methods: a file or a folder.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples of the one batch.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Timed batches after one warm-up.")] = 2,
     assignments: Annotated[
@@ -212,13 +223,33 @@ def profile(
     report = profile_method.profile(
         method, dataset=dataset, protocol_name=protocol, samples=samples, repeats=repeats,
         assignments=tuple(assignments or ()), accelerator=accelerator, precision=precision,
-        weights_dir=weights_dir,
+        weights_dir=weights_dir, style_images=style_images,
     )  # fmt: skip
     profile_method.print_report(report, json_output)
     if out is not None:
         stored = profile_method.store(report, out)
         if not json_output:
             sys.stdout.write(f"profile  {stored}\n")
+
+
+@app.command()
+def validate(
+    method: Annotated[str, typer.Argument(help="An installed method, or path/to/file.py[:Class].")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, repeatable.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Samples of the batch, 2 or more.")] = 3,
+    protocol: Annotated[str, typer.Option()] = DEFAULT_PROTOCOL,
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Check that a method keeps the interface; exit code 1 if a check fails."""
+    from benchmark import registry
+
+    check = registry.load(registry.COMMANDS, "validate")
+    if not check(method, assignments=assignments or (), images=images, protocol_name=protocol,
+                 weights_dir=weights_dir, as_json=json_output):  # fmt: skip
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from benchmark.errors import UsageError, unknown_name
 
@@ -87,12 +95,23 @@ def load_protocol(name: str) -> Protocol:
 
 
 class PromptSpec(BaseModel):
-    """One prompt of a run."""
+    """One target style of a run: a prompt, or a style image with its caption as text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     text: str
+    style_sha256: str | None = Field(
+        default=None, description="of the pixels, where a style image takes the place of a prompt"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, serialise: SerializerFunctionWrapHandler) -> Any:
+        """Runs by prompts keep the config hashes that they had before there were style images."""
+        found = serialise(self)
+        if self.style_sha256 is None:
+            del found["style_sha256"]
+        return found
 
 
 class ResolvedRun(BaseModel):

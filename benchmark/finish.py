@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmark import registry
 from benchmark.config import Protocol, load_protocol
-from benchmark.run import Manifest, RunDirectory, explain_write_errors, merge_samples
+from benchmark.run import Manifest, Pixels, RunDirectory, explain_write_errors, merge_samples
 from benchmark.zoo import ModelZoo
 
 if TYPE_CHECKING:
@@ -88,8 +90,8 @@ def finish_run(
     prompts = registry.load(registry.DATASETS, manifest.config.dataset).all_prompts(
         protocol.prompt_set
     )
-    texts = [*(p.text for p in prompts), *(p.text for p in manifest.config.prompts)]
-    texts.append(manifest.config.source_prompt)
+    own = [prompt.text for prompt in manifest.config.prompts if prompt.style_sha256 is None]
+    texts = [*(prompt.text for prompt in prompts), *own, manifest.config.source_prompt]
     table = score_samples(
         samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts,
         load_style=directory.load_style,
@@ -182,7 +184,11 @@ def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequenc
     draw = registry.load(registry.COMMANDS, "contact-sheet")
     made = {sample.sample_id for sample in samples if sample.status == "ok"}
     prompts = manifest.config.prompts
-    rows = []
+    rows: list[tuple[Pixels, list[Pixels | None]]] = []
+    if any(prompt.style_sha256 for prompt in prompts):
+        # the style images head the columns
+        blank = np.full_like(directory.load_style(prompts[0].id), 255)
+        rows.append((blank, [directory.load_style(prompt.id) for prompt in prompts]))
     images = list(dict.fromkeys(sample.image_id for sample in samples))
     for image_id in images[:CONTACT_SHEET_IMAGES]:
         ids = [f"{image_id}__{prompt.id}" for prompt in prompts]

@@ -30,6 +30,7 @@ from benchmark.interface import Guidance, StyleTransferMethod
 from benchmark.run import (
     Existing,
     Manifest,
+    Pixels,
     RunDirectory,
 )  # fmt: skip
 from benchmark.zoo import ModelZoo
@@ -53,6 +54,7 @@ class RunOptions:
     prompts: str | None
     prompt: str | None
     source_prompt: str | None
+    style_images: Path | None
     images: Path | None
     limit: int | None
     on_bad_image: Literal["fail", "skip"]
@@ -81,7 +83,8 @@ class _Plan:
     dataset: Any
     source: Any
     frozen: Any
-    prompts: list[Any]
+    prompts: list[PromptSpec]
+    styles: dict[str, Pixels] | None
     resolved: ResolvedRun
     batch_size: int
 
@@ -100,7 +103,7 @@ def run(options: RunOptions) -> RunResult | None:
     directory = RunDirectory(plan.resolved.directory(options.out))
     module = plan.dataset.data_module(
         plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt,
-        batch_size=plan.batch_size,
+        batch_size=plan.batch_size, styles=plan.styles,
     )  # fmt: skip
     if not is_rank_zero():
         _predict(plan, directory, module)
@@ -110,6 +113,8 @@ def run(options: RunOptions) -> RunResult | None:
         directory.open(manifest, options.existing)
         directory.remove_staging()
         directory.write_sources({image.image_id: image.pixels for image in plan.frozen.images})
+        if plan.styles is not None:
+            directory.write_styles(plan.styles)
         started = time.perf_counter()
         try:
             _predict(plan, directory, module)
@@ -132,20 +137,12 @@ def resolve(options: RunOptions) -> _Plan:
     config = method_config(
         options.method, method_class, protocol, options.config, options.assignments
     )
-    if Guidance.TEXT not in method_class.guidance:
-        raise UsageError(
-            f"{options.method} is guided by a style image, not by a prompt; this protocol's "
-            f"prompt sets do not fit it"
-        )
+    _check_guidance(options, method_class)
     dataset = registry.load(registry.DATASETS, options.dataset)
-    prompts = dataset.prompts(
-        protocol.prompt_set, options.prompts or protocol.default_prompts, options.prompt
-    )
-    if options.prompt is not None and options.prompts is not None:
-        raise UsageError("give either --prompts (ids of the set) or --prompt (your own), not both")
+    prompts, styles = _target_styles(options, protocol, dataset)
     source_prompt = options.source_prompt or dataset.card.source_prompt
     zoo = ModelZoo(protocol.models, options.weights_dir)
-    _check_prompts(zoo, [*(prompt.text for prompt in prompts), source_prompt])
+    _check_prompts(zoo, [*(p.text for p in prompts if p.style_sha256 is None), source_prompt])
     source = dataset.source(options.images)
     frozen = dataset.freeze(
         source, size=protocol.resolution, resize_filter=protocol.resize_filter,
@@ -161,16 +158,55 @@ def resolve(options: RunOptions) -> _Plan:
         stand_in=source.stand_in,
         fingerprint=frozen.fingerprint,
         resolution=protocol.resolution,
-        prompts=tuple(PromptSpec(id=prompt.id, text=prompt.text) for prompt in prompts),
+        prompts=tuple(prompts),
         source_prompt=source_prompt,
         seed=options.seed,
         precision=options.precision,
         models={role: facts["sha256"] for role, facts in models.items()},
     )
     return _Plan(
-        options, protocol, method, zoo, dataset, source, frozen, prompts, resolved,
+        options, protocol, method, zoo, dataset, source, frozen, prompts, styles, resolved,
         options.batch_size or protocol.batch_size,
     )  # fmt: skip
+
+
+def _check_guidance(options: RunOptions, method: type[StyleTransferMethod]) -> None:
+    """Refuse a prompt where a style image is needed and the reverse."""
+    if options.prompt is not None and options.prompts is not None:
+        raise UsageError("give either --prompts (ids of the set) or --prompt (your own), not both")
+    if options.style_images is None:
+        if Guidance.TEXT not in method.guidance:
+            raise UsageError(
+                f"{options.method} is guided by style images, not by prompts: give it a file or a "
+                f"folder with --style-images"
+            )
+        return
+    if Guidance.IMAGE not in method.guidance:
+        raise UsageError(
+            f"{options.method} is guided by prompts, not by style images: use --prompts or "
+            f"--prompt, or another method (`bench show METHOD` tells its guidance)"
+        )
+    if options.prompt is not None or options.prompts is not None:
+        raise UsageError("give either prompts or --style-images, not both")
+
+
+def _target_styles(
+    options: RunOptions, protocol: Protocol, dataset: Any
+) -> tuple[list[PromptSpec], dict[str, Pixels] | None]:
+    """The prompts, or the style images with captions in place of prompts."""
+    if options.style_images is None:
+        prompts = dataset.prompts(
+            protocol.prompt_set, options.prompts or protocol.default_prompts, options.prompt
+        )
+        return [PromptSpec(id=prompt.id, text=prompt.text) for prompt in prompts], None
+    styles = dataset.styles(
+        options.style_images, size=protocol.resolution, resize_filter=protocol.resize_filter
+    )
+    specs = [
+        PromptSpec(id=style.id, text=f"style image {style.id}", style_sha256=style.sha256)
+        for style in styles
+    ]
+    return specs, {style.id: style.pixels for style in styles}
 
 
 def _method_class(name: str) -> type[StyleTransferMethod]:

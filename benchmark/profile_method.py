@@ -61,6 +61,7 @@ class Profile:
 def profile(
     name: str, *, dataset: str, protocol_name: str, samples: int, repeats: int,
     assignments: tuple[str, ...], accelerator: str, precision: str, weights_dir: Path | None,
+    style_images: Path | None = None,
 ) -> Profile:  # fmt: skip
     """Run a warm-up batch, then ``repeats`` timed ones, then one that counts FLOPs.
 
@@ -72,9 +73,10 @@ def profile(
     plan = resolve(
         RunOptions(
             method=name, dataset=dataset, protocol=protocol_name, prompts=None, prompt=None,
-            source_prompt=None, images=None, limit=samples, on_bad_image="fail", seed=0,
-            config=None, assignments=assignments, weights_dir=weights_dir, out=Path("runs"),
-            existing="resume", accelerator=accelerator, devices="1", strategy="auto", num_nodes=1,
+            source_prompt=None, style_images=style_images, images=None, limit=samples,
+            on_bad_image="fail", seed=0, config=None, assignments=assignments,
+            weights_dir=weights_dir, out=Path("runs"), existing="resume", accelerator=accelerator,
+            devices="1", strategy="auto", num_nodes=1,
             precision=precision, batch_size=samples,
         )
     )  # fmt: skip
@@ -82,10 +84,12 @@ def profile(
     plan.method.prepare(plan.zoo)
     load_seconds = time.perf_counter() - started
     module = plan.dataset.data_module(
-        plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt, batch_size=samples
-    )
+        plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt,
+        batch_size=samples, styles=plan.styles,
+    )  # fmt: skip
     chunk = module.chunk(0)
-    batch = StyleBatch(chunk.images.to(device), chunk.requests)
+    shown = None if chunk.style_images is None else chunk.style_images.to(device)
+    batch = StyleBatch(chunk.images.to(device), chunk.requests, shown)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     first, _ = _timed(plan.method, batch, precision)

@@ -5,6 +5,7 @@ Torch, Lightning and pyarrow are imported when images are opened, so that listin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from benchmark.cache import cache_root
 from data.cards import DatasetCard, Prompt, custom_prompt, load_card, load_prompts
 
 if TYPE_CHECKING:
-    from data.decode import Filter
+    from data.decode import Filter, Pixels
     from data.freeze import FrozenSet, OnBadImage
     from data.module import StyleTransferDataModule
     from data.sources import Source
+    from data.styles import StyleImage
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,22 @@ class BenchDataset:
         """Every prompt that fits the dataset, for retrieval among them."""
         return load_prompts(prompt_set).select("all", self.card.domain)
 
+    def styles(self, path: Path, *, size: int, resize_filter: Filter) -> list[StyleImage]:
+        """Style images for image-guided methods. See :func:`data.styles.load_styles`."""
+        from data.styles import load_styles
+
+        return load_styles(path, size, resize_filter)
+
     def data_module(
-        self, frozen: FrozenSet, prompts: list[Prompt], *, source_prompt: str, batch_size: int
-    ) -> StyleTransferDataModule:
-        """Chunks of a run."""
+        self, frozen: FrozenSet, prompts: list[Prompt], *, source_prompt: str, batch_size: int,
+        styles: Mapping[str, Pixels] | None = None,
+    ) -> StyleTransferDataModule:  # fmt: skip
+        """Chunks of a run; ``styles`` holds the style images by prompt id, if they guide."""
         from data.module import StyleTransferDataModule
 
         return StyleTransferDataModule(
             frozen, prompts, domain=self.card.domain, source_prompt=source_prompt,
-            batch_size=batch_size,
+            batch_size=batch_size, styles=styles,
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytorch_lightning as pl
@@ -60,7 +60,11 @@ class _Chunks(Dataset[Chunk]):
         images = torch.stack(
             [to_model_range(self._module.source_pixels(r.image_id)) for r in requests]
         )
-        return index, StyleBatch(images, tuple(requests))
+        styles = self._module.styles
+        if styles is None:
+            return index, StyleBatch(images, tuple(requests))
+        shown = torch.stack([to_model_range(styles[r.prompt_id]) for r in requests])
+        return index, StyleBatch(images, tuple(requests), shown)
 
 
 def _first(chunks: Sequence[Chunk]) -> Chunk:
@@ -77,15 +81,18 @@ class StyleTransferDataModule(pl.LightningDataModule):
         domain: class of the images for class-conditional denoisers.
         source_prompt: the sources' style in words.
         batch_size: samples of a chunk.
+        styles: style images [S, S, 3] uint8 by prompt id, where they guide; the prompts then only
+            name them, and no method sees their text.
     """
 
     def __init__(
         self, frozen: FrozenSet, prompts: Sequence[Prompt], *, domain: str, source_prompt: str,
-        batch_size: int,
+        batch_size: int, styles: Mapping[str, Pixels] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.frozen = frozen
         self.batch_size = batch_size
+        self.styles = styles
         self._pixels = {image.image_id: image.pixels for image in frozen.images}
         self.samples = [
             StyleRequest(
@@ -93,7 +100,7 @@ class StyleTransferDataModule(pl.LightningDataModule):
                 image_id=image.image_id,
                 domain=domain,
                 prompt_id=prompt.id,
-                prompt=prompt.text,
+                prompt=prompt.text if styles is None else None,
                 source_prompt=source_prompt,
             )
             for image in frozen.images
