@@ -77,9 +77,7 @@ class ClipStylerConfig(MethodConfig):
     clip_dir_patch: float = Field(default=9000.0, ge=0, description="lambda_patch")
     clip_dir: float = Field(default=500.0, ge=0, description="lambda_dir, of the whole image")
     content: float = Field(default=150.0, ge=0, description="lambda_c, of VGG features")
-    tv: float = Field(
-        default=2e-3, ge=0, description="lambda_tv, of a sum that grows with the side of the image"
-    )
+    tv: float = Field(default=2e-3, ge=0, description="lambda_tv, of norms over the whole image")
     n_patches: int = Field(default=64, ge=1, description="num_crops")
     patch_side: float = Field(
         default=0.25, gt=0, le=1,
@@ -102,7 +100,7 @@ class ClipStylerConfig(MethodConfig):
     channels: int = Field(
         default=16, ge=1,
         description="ngf, width of the network (fixed upstream). Its depth is upstream's as well, "
-        "so at 64x64 it sees eight times more of the picture at once than at 512x512",
+        "so its view, as a share of the side, is eight times wider at 64x64 than at 512x512",
     )  # fmt: skip
     contrast: float = Field(
         default=1.5, ge=0, description="factor on the shown picture, 1 leaves it (fixed upstream)"
