@@ -32,6 +32,7 @@ Format = Literal["markdown", "csv", "json", "latex", "site"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 FILES = {"markdown": "report.md", "csv": "report.csv", "json": "report.json",
          "latex": "report.tex"}  # fmt: skip
+TERMINAL_METRICS = 4  # more columns cannot be read
 MARK = ".stylebench-report"  # by which a later call knows the folder for its own
 
 
@@ -101,22 +102,27 @@ def write_report(found: Report, out: Path, formats: Sequence[Format]) -> dict[st
 
 
 def board_table(board: Board) -> Table:
-    """A board in the terminal: means only; intervals are in the files."""
+    """A board in the terminal: the metrics of style and content; the files have all of them."""
     note = f"\n{board.stand_in_note}" if board.stand_in_note else ""
-    table = Table(title=Text(f"{board.title}{note}"))
+    table = Table(title=Text(f"{board.title}{note}"), caption="every metric is in the files")
+    weighed = (board.style_metric, board.content_metric)
+    shown = [metric for metric in board.metrics if metric.name in weighed]
+    shown = shown or list(board.metrics[:TERMINAL_METRICS])
     table.add_column("method")
-    for metric in board.metrics:
+    for metric in shown:
         table.add_column(Text(f"{metric.name} {ARROWS[metric.direction]}"), justify="right")
-    table.add_column("s/image", justify="right")
+    for title in ("balance", "s/image"):
+        table.add_column(title, justify="right")
     for row in board.rows:
         cells = [Text(row.label)]
-        for metric in board.metrics:
+        for metric in shown:
             cell = row.cells[metric.name]
             style = "bold" if cell.best else "underline" if cell.second else ""
             cells.append(Text(number(cell.mean) if cell.mean is not None else MISSING, style))
         if row.run.state == "incomplete":
             cells[0].append(" (incomplete)", "yellow")
-        table.add_row(*cells, number(row.cost.seconds_median))
+        balance = number(row.balance.harmonic_mean if row.balance else None)
+        table.add_row(*cells, balance, number(row.cost.seconds_median))
     return table
 
 

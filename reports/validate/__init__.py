@@ -1,0 +1,1 @@
+"""The conformance kit: what every method must keep, tried on one method."""
