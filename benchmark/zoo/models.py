@@ -147,7 +147,9 @@ class ModelZoo:
             )
         if card.id not in self._models:
             self._verify(card)
-            model = build(card, card.path(self.weights_dir))
+            # some constructors draw initial weights, which the stored ones then replace
+            with torch.random.fork_rng(devices=[]):
+                model = build(card, card.path(self.weights_dir))
             model = model.eval().requires_grad_(False).to(self.device, torch.float32)
             self._models[card.id] = model
         if role not in self._used:

@@ -201,3 +201,15 @@ def test_labels() -> None:
         strict.labels(["cars"], "cpu")
     with pytest.raises(ValueError, match="num_classes=3"):
         Denoiser(tiny_unet(num_classes=3), ("faces", "dogs"))
+
+
+def test_loading_the_mini_models_leaves_the_global_random_stream_alone() -> None:
+    zoo = ModelZoo(load_protocol("mini-64-v1").models)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for load in (zoo.denoiser, zoo.vgg, zoo.dino, zoo.face):
+        load()
+        assert torch.equal(torch.get_rng_state(), before), load
+    for role in ("guide", "judge"):
+        zoo.clip(role)
+        assert torch.equal(torch.get_rng_state(), before), role
