@@ -32,6 +32,7 @@ Format = Literal["markdown", "csv", "json", "latex", "site"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 FILES = {"markdown": "report.md", "csv": "report.csv", "json": "report.json",
          "latex": "report.tex"}  # fmt: skip
+MOST_SITE_RUNS = 1000  # its plots and matrices grow with the square of their number
 TERMINAL_METRICS = 4  # more columns cannot be read
 MARK = ".stylebench-report"  # by which a later call knows the folder for its own
 
@@ -66,6 +67,13 @@ def report(
     found = build_report(
         runs, protocol=protocol, reported=reported_numbers(), study=study_of(studies)
     )
+    runs_found = sum(len(board.rows) for board in found.boards)
+    if runs_found > MOST_SITE_RUNS and "site" in chosen:
+        advice = f"the site holds at most {MOST_SITE_RUNS:,} runs, here are {runs_found:,}"
+        if formats:
+            raise UsageError(f"{advice}: give fewer runs, or other formats with --format")
+        sys.stderr.write(f"{advice}: it is left out\n")
+        chosen = [name for name in chosen if name != "site"]
     written = write_report(found, out, chosen)
     if as_json:
         json.dump({"report": str(out), "files": {k: str(v) for k, v in written.items()},

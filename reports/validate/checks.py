@@ -132,7 +132,8 @@ def batch_composition(trial: Trial) -> Outcome:
         return failed(
             f"a batch of {len(trial.singles)} against its samples alone {seen}",
             "Treat every sample on its own: sum losses over the batch (a mean divides its gradient "
-            "by B), draw noise by sample, take no statistics or thresholds over the batch.",
+            "by B), draw noise by sample, take no statistics or thresholds over the batch. If one "
+            "step alone (--set) passes, it is rounding that guidance amplifies.",
         )
     return passed(seen)
 

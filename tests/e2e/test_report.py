@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.errors import UsageError
+from reports import report
 from reports.study.result import StudyEntry, StudyResult
 from tests.e2e.conftest import Bench, ReadmeRun
 from tests.runs import smooth_scores, write_run
@@ -142,3 +145,19 @@ def test_a_user_study_fills_its_columns(bench: Bench, tmp_path: Path) -> None:
     assert "90.50 [88.00, 94.00]" in (out / "report.md").read_text()
     outcome = bench(*arguments, "json", "--study", study)
     assert outcome.code == 2 and "is rated in another study too" in outcome.stderr
+
+
+def test_more_runs_than_a_site_can_show_give_the_other_formats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for knob in range(3):
+        write_run(tmp_path / "runs", method_config={"knob": knob}, n_images=2)
+    monkeypatch.setattr(report, "MOST_SITE_RUNS", 2)
+    options: dict[str, Any] = {
+        "protocol": None, "studies": [], "verify_images": True, "as_json": True,
+    }  # fmt: skip
+    report.report([tmp_path / "runs"], out=tmp_path / "out", formats=[], **options)
+    assert "holds at most 2 runs, here are 3: it is left out" in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.md").is_file() and not (tmp_path / "out" / "site").exists()
+    with pytest.raises(UsageError, match="give fewer runs"):
+        report.report([tmp_path / "runs"], out=tmp_path / "out", formats=["site"], **options)

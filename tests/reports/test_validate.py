@@ -185,9 +185,10 @@ def test_built_in_methods_without_models_pass(method: str) -> None:
     assert not [finding for finding in findings(method) if finding.status == "failed"]
 
 
+# one guided step, since more amplify the rounding in which kernels of a batch and a sample differ
 QUICK: dict[str, tuple[str, ...]] = {
-    "ours": ("respacing=12", "t0=3", "n_patches=4"),
-    "zecon": ("respacing=12", "t0=3", "n_patches=4"),
+    "ours": ("respacing=12", "t0=1", "n_patches=4"),
+    "zecon": ("respacing=12", "t0=1", "n_patches=4"),
     "clipstyler": ("steps=3", "n_patches=4", "templates=false"),
     "diffuseit": (
         "respacing=12",
