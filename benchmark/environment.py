@@ -73,15 +73,13 @@ def _processor_name() -> str:
 
 
 def share_the_processor() -> None:
-    """Let threads that wait for each other soon sleep; call it before torch is imported.
+    """Let threads that wait for each other sleep; call it before torch is imported.
 
-    GNU OpenMP's threads spin for milliseconds while they wait. Where another process needs a core
-    too, they spin away the time that the awaited thread would need: a run beside one busy process
-    took more than ten times as long. Spinning for microseconds costs nothing on an idle machine,
-    where sleeping at once costs a fifth. What the user has set stays.
+    OpenMP's threads spin while they wait. Where another process needs a core too, they spin away
+    the time that the awaited thread would need: a run beside one busy process took more than ten
+    times as long. A policy that the user has set stays.
     """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "20000"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def require_own_packages() -> None:
