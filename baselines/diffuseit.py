@@ -235,7 +235,7 @@ class DiffuseIT(StyleTransferMethod):
             repeats = config.resamples if step == top and config.sampler == "ddpm" else 1
             may_restart = (
                 config.range_restart and attempt < config.max_restarts
-                and step > 0 and self._believed(step) < top
+                and step > 0 and self.process.schedule.truncated_step(step) < top
             )  # fmt: skip
             for repeat in range(repeats):
                 part = edit.select(rows)
@@ -261,15 +261,6 @@ class DiffuseIT(StyleTransferMethod):
         beta = float(self.process.schedule.betas[step])
         return float(np.sqrt(1 - beta)) * x + float(np.sqrt(beta)) * draw
 
-    def _believed(self, step: int) -> int:
-        """The step that the guidance takes itself to be at.
-
-        Upstream multiplies the training timestep by T' / 1000 and cuts the fraction, which does not
-        return the step for every T'.
-        """
-        ratio = np.float32(len(self.process) / 1000)
-        return int(np.float32(self.process.schedule.timestep_map[step]) * ratio)
-
     @torch.no_grad()
     def guided_step(
         self, x: Tensor, step: int, edit: _Edit, key: str
@@ -289,7 +280,7 @@ class DiffuseIT(StyleTransferMethod):
             return out
 
         ddim = self.config.sampler == "ddim"
-        believed = self._believed(step)
+        believed = self.process.schedule.truncated_step(step)
         plain = None
         with phase("denoiser"):
             if believed != step or (step == 0 and not ddim):

@@ -148,15 +148,6 @@ class ZeCon(StyleTransferMethod):
             return latent
         return self.process.q_sample(images, config.t0 - 1, latent)
 
-    def _believed(self, step: int) -> int:
-        """The step that the guidance takes itself to be at.
-
-        Upstream multiplies the training timestep by T' / 1000 and cuts the fraction, which does not
-        return the step for every T'.
-        """
-        ratio = np.float32(len(self.process) / 1000)
-        return int(np.float32(self.process.schedule.timestep_map[step]) * ratio)
-
     @torch.no_grad()
     def guided_step(
         self, x: Tensor, step: int, batch: StyleBatch, style: StyleTarget, labels: Tensor | None,
@@ -177,7 +168,7 @@ class ZeCon(StyleTransferMethod):
             return out
 
         ddim = self.config.reverse_process == "ddim"
-        believed = self._believed(step)
+        believed = self.process.schedule.truncated_step(step)
         # upstream runs the denoiser once more without gradients; only where the guidance mistakes
         # the step does that give other numbers
         with phase("denoiser"):

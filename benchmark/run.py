@@ -42,6 +42,7 @@ from benchmark.errors import RunDirectoryError
 from benchmark.scoring import ScoredSample
 
 SCHEMA_VERSION = 2
+IMAGE_GROUP = 64  # pictures of a Parquet row group
 Existing = Literal["resume", "overwrite", "fail"]
 Pixels = npt.NDArray[np.uint8]
 
@@ -402,7 +403,7 @@ class RunDirectory:
                 self.scores_path,
                 self.summary_path,
             )
-            if path != self.styles_path or path.is_file()
+            if path.is_file()
         }
 
     def changed_files(self, manifest: Manifest) -> list[Path]:
@@ -428,7 +429,8 @@ def _write_images(path: Path, key: str, images: Mapping[str, Pixels]) -> None:
     )
     with explain_write_errors(path):
         partial = path.with_name(f".{path.stem}.part")
-        pq.write_table(table, partial)
+        # pictures do not repeat: a dictionary would have to be held whole by whoever reads them
+        pq.write_table(table, partial, use_dictionary=False, row_group_size=IMAGE_GROUP)
         partial.replace(path)
 
 

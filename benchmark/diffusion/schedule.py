@@ -106,3 +106,12 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.timestep_map)
+
+    def truncated_step(self, step: int) -> int:
+        """The step that ZeCon's and DiffuseIT's guidance takes itself to be at.
+
+        Their code multiplies the training timestep by T' / 1000 in float32 and cuts the fraction,
+        which does not return ``step`` for every T'.
+        """
+        ratio = np.float32(len(self) / TRAIN_STEPS)
+        return int(np.float32(self.timestep_map[step]) * ratio)

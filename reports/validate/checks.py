@@ -169,7 +169,7 @@ def wrong_guidance(trial: Trial) -> Outcome:
         trial.call(trial.without_guidance(sample))
     except UsageError as error:
         return passed(str(error).splitlines()[0] if str(error) else "")
-    except Exception as error:
+    except Exception as error:  # a method under test may raise anything, and that is the finding
         return Outcome("warning", f"without a {missing}: {type(error).__name__}: {error}", remedy)
     return Outcome("warning", f"without a {missing} it returns a picture", remedy)
 
@@ -232,7 +232,7 @@ def _guarded(check: Check, trial: Trial) -> Outcome:
     """A method's own error is a finding, not the end."""
     try:
         return check.run(trial)
-    except Exception as error:
+    except Exception as error:  # whatever a stranger's code raises is reported with its place
         log.info("check %s", check.name, exc_info=error)
         return failed(
             f"{type(error).__name__}: {error} ({where(error)})",

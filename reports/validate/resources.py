@@ -101,7 +101,7 @@ def _on(name: str, trial: Trial) -> list[str]:
         if not bool(torch.isfinite(first).all()):
             problems.append("values are NaN or infinite")
         return problems + (_cuda_memory(there) if name == "cuda" else [])
-    except Exception as error:
+    except Exception as error:  # reported as what is wrong on this accelerator
         return [f"{type(error).__name__}: {error}"]
     finally:
         trial.zoo.to("cpu")

@@ -160,15 +160,9 @@ class Trial:
         self.batch = batch
         self.touched: dict[str, str] = {}
         self.changed: set[str] = set()
-        self._loaded = False
 
     def fresh(self) -> StyleTransferMethod:
         """A new prepared instance, in ``eval`` mode and on the batch's device as Lightning does."""
-        if not self._loaded:
-            # the zoo builds its models at first use, which is none of the method's draws
-            with global_seed(GLOBAL_SEED):
-                self.method_class(self.config).prepare(self.zoo)
-            self._loaded = True
         with global_seed(GLOBAL_SEED) as touched:
             method = self.method_class(self.config)
             method.prepare(self.zoo)

@@ -138,9 +138,9 @@ def test_defaults_are_those_of_the_readme() -> None:
 
 def test_guidance_knows_its_step_with_fifty_but_not_with_every_respacing() -> None:
     fifty = ZeCon(ZeConConfig())
-    assert [fifty._believed(step) for step in range(50)] == list(range(50))
+    assert [fifty.process.schedule.truncated_step(step) for step in range(50)] == list(range(50))
     odd = ZeCon(ZeConConfig(respacing=333))
-    assert odd._believed(1) == 0  # timestep 3 of 1000 times 0.333, cut
+    assert odd.process.schedule.truncated_step(1) == 0  # timestep 3 of 1000 times 0.333, cut
 
 
 def batch_of(prompts: dict[str, str]) -> StyleBatch:

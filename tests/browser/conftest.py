@@ -18,7 +18,7 @@ def browser() -> Iterator[Browser]:
         missing = "the browser tests need chromium (Debian: apt-get install chromium)"
         if os.environ.get("CI"):
             pytest.fail(missing)
-        pytest.skip(missing)
+        pytest.skip(missing)  # a newcomer's machine need not have it; in CI its lack is a failure
     with sync_playwright() as playwright:
         # without a sandbox of its own, since the tests may run as root in a container
         started = playwright.chromium.launch(
