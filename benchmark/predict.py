@@ -21,13 +21,17 @@ from benchmark.errors import BenchError
 from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
 from benchmark.noise import NoiseSource
 from benchmark.run import ChunkRecord, Pixels, RunDirectory, SampleRecord, encode_png
+from benchmark.tuning import TuningClock
 
 OnSample = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Outcome of one chunk: ``images`` [B, 3, H, W] float32 CPU, not yet clamped."""
+    """Outcome of one chunk: ``images`` [B, 3, H, W] float32 CPU, not yet clamped.
+
+    ``seconds`` and ``preparation_seconds`` as in :class:`benchmark.run.ChunkRecord`.
+    """
 
     chunk: int
     requests: tuple[StyleRequest, ...]
@@ -36,6 +40,7 @@ class Prediction:
     peak_memory_mib: float
     warm: bool
     energy_joules: float | None
+    preparation_seconds: dict[str, float] | None
 
 
 class PredictModule(pl.LightningModule):
@@ -88,11 +93,11 @@ class PredictModule(pl.LightningModule):
             torch.cuda.synchronize()
         energy = total_joules(chunk.images.device)
         start = time.perf_counter()
-        with torch.enable_grad():
+        with torch.enable_grad(), TuningClock().active() as tuning:
             images = stylize_chunk(self.method, chunk, self.run_seed, self.on_sample)
         if on_cuda:
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - tuning.spent
         joules = joules_since(energy, chunk.images.device)
         expected = chunk.images.shape
         if images.shape != expected:
@@ -109,6 +114,7 @@ class PredictModule(pl.LightningModule):
             peak_memory_mib=_peak_memory_mib(on_cuda),
             warm=warm,
             energy_joules=joules,
+            preparation_seconds=tuning.trained or None,
         )
 
 
@@ -196,6 +202,7 @@ class ChunkWriter(BasePredictionWriter):
                 warm=prediction.warm,
                 rank=trainer.global_rank,
                 energy_joules=prediction.energy_joules,
+                preparation_seconds=prediction.preparation_seconds,
             ),
             pngs,
         )

@@ -20,8 +20,10 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -70,7 +72,8 @@ class ChunkRecord(BaseModel):
         seconds: time of ``stylize`` for the whole chunk, without preparation.
         warm: whether the process had finished a chunk before.
         energy_joules: what the accelerator took meanwhile; None where it cannot be read.
-        preparation_seconds: fine-tuning that this chunk asked for; None if the method does none.
+        preparation_seconds: seconds of training of the fine-tuned weights that this chunk used, by
+            their hash (chunks that share weights name the same); None if the method tunes nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +85,7 @@ class ChunkRecord(BaseModel):
     warm: bool
     rank: int
     energy_joules: float | None = None
-    preparation_seconds: float | None = None
+    preparation_seconds: dict[str, float] | None = None
 
 
 class Manifest(BaseModel):
@@ -448,9 +451,21 @@ def _share(total: float | None, record: ChunkRecord) -> float | None:
 def merge_samples(
     sample_ids: Sequence[str], chunks: Mapping[int, ChunkRecord]
 ) -> list[ScoredSample]:
-    """Samples of all finished chunks, in the run's order; each chunk's time is shared evenly."""
+    """Samples of all finished chunks, in the run's order.
+
+    Each chunk's time is shared evenly among its samples, that of a fine-tuning among all samples
+    of the chunks that used it.
+    """
+    users: Counter[str] = Counter()
+    for record in chunks.values():
+        users.update(dict.fromkeys(record.preparation_seconds or (), len(record.samples)))
     found: dict[str, ScoredSample] = {}
     for record in chunks.values():
+        tuning = record.preparation_seconds
+        preparation = (
+            None if tuning is None
+            else math.fsum(seconds / users[key] for key, seconds in tuning.items())
+        )  # fmt: skip
         for sample in record.samples:
             found[sample.sample_id] = ScoredSample(
                 sample_id=sample.sample_id,
@@ -465,6 +480,6 @@ def merge_samples(
                 peak_memory_mib=record.peak_memory_mib,
                 warm=record.warm,
                 energy_joules=_share(record.energy_joules, record),
-                preparation_seconds=_share(record.preparation_seconds, record),
+                preparation_seconds=preparation,
             )
     return [found[sample_id] for sample_id in sample_ids if sample_id in found]
