@@ -35,6 +35,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from benchmark.errors import UsageError
+from benchmark.guidance.gram import gram_matrix
 from benchmark.interface import (
     Guidance,
     MethodCard,
@@ -92,16 +93,6 @@ class GatysConfig(MethodConfig):
         if len(set(layers)) != len(layers):
             raise ValueError(f"each layer counts once, got {', '.join(layers)}")
         return layers
-
-
-def gram_matrix(features: Tensor) -> Tensor:
-    """Products of the channels, averaged over the positions: [B, C, H, W] -> [B, C, C].
-
-    Like :func:`benchmark.metrics.style_distances.gram_matrix`, but in the features' precision, as
-    upstream, where the metric widens to float64.
-    """
-    rows = features.flatten(2)
-    return rows @ rows.transpose(1, 2) / rows.shape[2]
 
 
 class Gatys(StyleTransferMethod):

@@ -73,6 +73,27 @@ def run(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    style_dataset: Annotated[
+        str | None,
+        typer.Option(help="Style images from a dataset (wikiart).", rich_help_panel=WHAT),
+    ] = None,
+    style_limit: Annotated[
+        int | None, typer.Option(min=1, help="First N style images only.", rich_help_panel=WHAT)
+    ] = None,
+    mixes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mix",
+            help="Styles to fuse: golden=0.5,red-bricks=0.5 (prompt ids, image files); repeatable.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            help="Another CLIP or SigLIP that guides (`bench list models`).", rich_help_panel=METHOD
+        ),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of your own images instead.", rich_help_panel=WHAT),
@@ -119,11 +140,16 @@ def run(
 ) -> None:
     """Run a method over a dataset, score every output, print and store the result."""
     from benchmark import launch
+    from benchmark.targets import TargetOptions
 
     result = launch.run(
         launch.RunOptions(
-            method=method, dataset=dataset, protocol=protocol, prompts=prompts, prompt=prompt,
-            source_prompt=source_prompt, style_images=style_images, images=images, limit=limit,
+            method=method, dataset=dataset, protocol=protocol,
+            target=TargetOptions(
+                prompts=prompts, prompt=prompt, style_images=style_images,
+                style_dataset=style_dataset, style_limit=style_limit, mixes=tuple(mixes or ()),
+            ),
+            source_prompt=source_prompt, guide=guide, images=images, limit=limit,
             on_bad_image=on_bad_image, seed=seed, config=config,
             assignments=tuple(assignments or ()),
             weights_dir=weights_dir, out=out, existing=existing, accelerator=accelerator,

@@ -94,8 +94,19 @@ def load_protocol(name: str) -> Protocol:
     return Protocol.model_validate(yaml.safe_load(text))
 
 
+class MixturePart(BaseModel):
+    """One of the styles that a mixture fuses: a prompt, or a style image by its pixels' hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    weight: float = Field(gt=0, le=1)
+    text: str | None
+    style_sha256: str | None
+
+
 class PromptSpec(BaseModel):
-    """One target style of a run: a prompt, or a style image with its caption as text."""
+    """One target style of a run: a prompt, a style image or a mixture, with a caption as text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,13 +115,31 @@ class PromptSpec(BaseModel):
     style_sha256: str | None = Field(
         default=None, description="of the pixels, where a style image takes the place of a prompt"
     )
+    mixture: tuple[MixturePart, ...] | None = Field(
+        default=None, description="the styles that are fused, where there are several"
+    )
+
+    @property
+    def words(self) -> str | None:
+        """The target in words, as methods and judges read it; None where an image shows it."""
+        parts = self.mixture or ()
+        shown = self.style_sha256 is not None or any(part.text is None for part in parts)
+        return None if shown else self.text
+
+    @property
+    def caption(self) -> str:
+        """The target for people, with the weights of a mixture."""
+        if self.mixture is None:
+            return self.text
+        return " + ".join(f"{part.weight:g} {part.text or part.id}" for part in self.mixture)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, serialise: SerializerFunctionWrapHandler) -> Any:
-        """Runs by prompts keep the config hashes that they had before there were style images."""
+        """Runs by prompts keep the config hashes that they had before there were other styles."""
         found = serialise(self)
-        if self.style_sha256 is None:
-            del found["style_sha256"]
+        for name in ("style_sha256", "mixture"):
+            if found[name] is None:
+                del found[name]
         return found
 
 

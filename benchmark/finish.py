@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,17 +91,17 @@ def finish_run(
     prompts = registry.load(registry.DATASETS, manifest.config.dataset).all_prompts(
         protocol.prompt_set
     )
-    own = [prompt.text for prompt in manifest.config.prompts if prompt.style_sha256 is None]
+    own = [prompt.words for prompt in manifest.config.prompts if prompt.words is not None]
     texts = [*(prompt.text for prompt in prompts), *own, manifest.config.source_prompt]
     table = score_samples(
         samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts,
-        load_style=directory.load_style,
+        load_style=partial(_style_of, directory, _with_style_image(manifest)),
     )  # fmt: skip
     table = _with_earlier_scores(table, directory, manifest, zoo)
     with explain_write_errors(directory.path):
-        partial = directory.path / ".scores.part"
-        pq.write_table(table, partial)
-        partial.replace(directory.scores_path)
+        unfinished = directory.path / ".scores.part"
+        pq.write_table(table, unfinished)
+        unfinished.replace(directory.scores_path)
     summary = summarise(table, samples)
     directory.write_json(directory.summary_path, summary)
     sheet = _contact_sheet(directory, manifest, samples)
@@ -179,16 +180,27 @@ def _encoders(table: pa.Table) -> list[str]:
     return sorted({role for cls in metric_classes(names) for role in cls.encoders}) if names else []
 
 
+def _with_style_image(manifest: Manifest) -> set[str]:
+    """Ids of the prompts that are a style image."""
+    return {prompt.id for prompt in manifest.config.prompts if prompt.style_sha256 is not None}
+
+
+def _style_of(directory: RunDirectory, with_image: set[str], prompt_id: str) -> Pixels | None:
+    """A sample's style image; a mixture has none of its own, whatever its parts are."""
+    return directory.load_style(prompt_id) if prompt_id in with_image else None
+
+
 def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequence[Any]) -> Path:
     """Source and one output per prompt, for the first images."""
     draw = registry.load(registry.COMMANDS, "contact-sheet")
     made = {sample.sample_id for sample in samples if sample.status == "ok"}
     prompts = manifest.config.prompts
     rows: list[tuple[Pixels, list[Pixels | None]]] = []
-    if any(prompt.style_sha256 for prompt in prompts):
+    with_image = _with_style_image(manifest)
+    if with_image:
         # the style images head the columns
-        blank = np.full_like(directory.load_style(prompts[0].id), 255)
-        rows.append((blank, [directory.load_style(prompt.id) for prompt in prompts]))
+        heads = [_style_of(directory, with_image, prompt.id) for prompt in prompts]
+        rows.append((np.full_like(next(h for h in heads if h is not None), 255), heads))
     images = list(dict.fromkeys(sample.image_id for sample in samples))
     for image_id in images[:CONTACT_SHEET_IMAGES]:
         ids = [f"{image_id}__{prompt.id}" for prompt in prompts]
@@ -196,7 +208,7 @@ def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequenc
         rows.append((directory.load_source(image_id), outputs))
     sheet = draw(
         rows,
-        [prompt.text for prompt in prompts],
+        [prompt.caption for prompt in prompts],
         title=f"{manifest.config.method} on {manifest.config.dataset} ({manifest.config.protocol})",
         note=manifest.stand_in_note,
     )

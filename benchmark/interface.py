@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ class Guidance(StrEnum):
 
     TEXT = "text"
     IMAGE = "image"
+    MIXTURE = "mixture"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,29 @@ class StyleRequest:
 
 
 @dataclass(frozen=True)
+class StylePart:
+    """One of the styles that a mixture fuses: a prompt or a style image.
+
+    Attributes:
+        weight: in (0, 1]; the weights of a mixture sum to one.
+        prompt: the style in words, or None.
+        image: [3, H, W] float32 in [-1, 1], or None.
+    """
+
+    weight: float
+    prompt: str | None = None
+    image: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.image is None):
+            raise ValueError("a part of a mixture is either a prompt or a style image")
+
+    def to(self, device: torch.device | str) -> StylePart:
+        image = self.image
+        return StylePart(self.weight, self.prompt, None if image is None else image.to(device))
+
+
+@dataclass(frozen=True)
 class StyleBatch:
     """Samples that are stylised together.
 
@@ -52,11 +77,13 @@ class StyleBatch:
         images: [B, 3, H, W] float32 in [-1, 1].
         requests: one for each image.
         style_images: [B, 3, H, W] float32 in [-1, 1] for image-guided methods, else None.
+        mixtures: the styles of each sample for methods that fuse several, else None.
     """
 
     images: Tensor
     requests: tuple[StyleRequest, ...]
     style_images: Tensor | None = None
+    mixtures: tuple[tuple[StylePart, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.requests) != len(self.images):
@@ -68,6 +95,28 @@ class StyleBatch:
     @property
     def sample_ids(self) -> list[str]:
         return [request.sample_id for request in self.requests]
+
+    def to(self, device: torch.device | str) -> StyleBatch:
+        """The batch on another device."""
+        styles, mixtures = self.style_images, self.mixtures
+        return StyleBatch(
+            self.images.to(device),
+            self.requests,
+            None if styles is None else styles.to(device),
+            None if mixtures is None
+            else tuple(tuple(part.to(device) for part in parts) for parts in mixtures),
+        )  # fmt: skip
+
+    def sample(self, index: int) -> StyleBatch:
+        """One sample as a batch of its own."""
+        one = slice(index, index + 1)
+        styles, mixtures = self.style_images, self.mixtures
+        return StyleBatch(
+            self.images[one],
+            self.requests[one],
+            None if styles is None else styles[one],
+            None if mixtures is None else mixtures[one],
+        )
 
 
 class MethodConfig(BaseModel):

@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark import registry
-from benchmark.config import (
-    PromptSpec,
-    Protocol,
-    ResolvedRun,
-    load_protocol,
-    method_config,
-)  # fmt: skip
+from benchmark.config import Protocol, ResolvedRun, load_protocol, method_config
 from benchmark.environment import (
     command_line,
     git_revision,
@@ -26,14 +20,15 @@ from benchmark.environment import (
 )  # fmt: skip
 from benchmark.errors import BenchError, UsageError
 from benchmark.finish import RunResult, finish_run, quiet_libraries
-from benchmark.interface import Guidance, StyleTransferMethod
+from benchmark.interface import StyleTransferMethod
 from benchmark.run import (
     Existing,
     Manifest,
-    Pixels,
     RunDirectory,
-)  # fmt: skip
+)
+from benchmark.targets import TargetOptions, Targets, check_guidance, choose_targets
 from benchmark.zoo import ModelZoo
+from benchmark.zoo.registry import model_card
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +46,9 @@ class RunOptions:
     method: str
     dataset: str
     protocol: str
-    prompts: str | None
-    prompt: str | None
+    target: TargetOptions
     source_prompt: str | None
-    style_images: Path | None
+    guide: str | None
     images: Path | None
     limit: int | None
     on_bad_image: Literal["fail", "skip"]
@@ -83,10 +77,16 @@ class _Plan:
     dataset: Any
     source: Any
     frozen: Any
-    prompts: list[PromptSpec]
-    styles: dict[str, Pixels] | None
+    targets: Targets
     resolved: ResolvedRun
     batch_size: int
+
+    def data_module(self) -> Any:
+        """The samples in chunks, as the dataset's entry point makes them."""
+        return self.dataset.data_module(
+            self.frozen, self.targets.prompts, source_prompt=self.resolved.source_prompt,
+            batch_size=self.batch_size, styles=self.targets.styles, mixtures=self.targets.mixtures,
+        )  # fmt: skip
 
 
 def run(options: RunOptions) -> RunResult | None:
@@ -101,10 +101,7 @@ def run(options: RunOptions) -> RunResult | None:
     quiet_libraries()
     plan = resolve(options)
     directory = RunDirectory(plan.resolved.directory(options.out))
-    module = plan.dataset.data_module(
-        plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt,
-        batch_size=plan.batch_size, styles=plan.styles,
-    )  # fmt: skip
+    module = plan.data_module()
     if not is_rank_zero():
         _predict(plan, directory, module)
         return None
@@ -113,8 +110,9 @@ def run(options: RunOptions) -> RunResult | None:
         directory.open(manifest, options.existing)
         directory.remove_staging()
         directory.write_sources({image.image_id: image.pixels for image in plan.frozen.images})
-        if plan.styles is not None:
-            directory.write_styles(plan.styles)
+        shown = plan.targets.pictures()
+        if shown:
+            directory.write_styles(shown)
         started = time.perf_counter()
         try:
             _predict(plan, directory, module)
@@ -137,19 +135,20 @@ def resolve(options: RunOptions) -> _Plan:
     config = method_config(
         options.method, method_class, protocol, options.config, options.assignments
     )
-    _check_guidance(options, method_class)
+    check_guidance(options.method, method_class, options.target)
     dataset = registry.load(registry.DATASETS, options.dataset)
-    prompts, styles = _target_styles(options, protocol, dataset)
+    targets = choose_targets(options.target, protocol, dataset)
     source_prompt = options.source_prompt or dataset.card.source_prompt
-    zoo = ModelZoo(protocol.models, options.weights_dir)
-    _check_prompts(zoo, [*(p.text for p in prompts if p.style_sha256 is None), source_prompt])
+    models = _models(protocol, options.guide, options.method, method_class)
+    zoo = ModelZoo(models, options.weights_dir)
+    _check_prompts(zoo, [*targets.texts, source_prompt])
     source = dataset.source(options.images)
     frozen = dataset.freeze(
         source, size=protocol.resolution, resize_filter=protocol.resize_filter,
         limit=options.limit, on_bad_image=options.on_bad_image,
     )  # fmt: skip
     method = method_class(config)
-    models = zoo.verified_hashes(method_class.card.roles)
+    used = zoo.verified_hashes(method_class.card.roles)
     resolved = ResolvedRun(
         protocol=protocol.id,
         method=options.method,
@@ -158,55 +157,16 @@ def resolve(options: RunOptions) -> _Plan:
         stand_in=source.stand_in,
         fingerprint=frozen.fingerprint,
         resolution=protocol.resolution,
-        prompts=tuple(prompts),
+        prompts=tuple(targets.prompts),
         source_prompt=source_prompt,
         seed=options.seed,
         precision=options.precision,
-        models={role: facts["sha256"] for role, facts in models.items()},
+        models={role: facts["sha256"] for role, facts in used.items()},
     )
     return _Plan(
-        options, protocol, method, zoo, dataset, source, frozen, prompts, styles, resolved,
+        options, protocol, method, zoo, dataset, source, frozen, targets, resolved,
         options.batch_size or protocol.batch_size,
     )  # fmt: skip
-
-
-def _check_guidance(options: RunOptions, method: type[StyleTransferMethod]) -> None:
-    """Refuse a prompt where a style image is needed and the reverse."""
-    if options.prompt is not None and options.prompts is not None:
-        raise UsageError("give either --prompts (ids of the set) or --prompt (your own), not both")
-    if options.style_images is None:
-        if Guidance.TEXT not in method.guidance:
-            raise UsageError(
-                f"{options.method} is guided by style images, not by prompts: give it a file or a "
-                f"folder with --style-images"
-            )
-        return
-    if Guidance.IMAGE not in method.guidance:
-        raise UsageError(
-            f"{options.method} is guided by prompts, not by style images: use --prompts or "
-            f"--prompt, or another method (`bench show METHOD` tells its guidance)"
-        )
-    if options.prompt is not None or options.prompts is not None:
-        raise UsageError("give either prompts or --style-images, not both")
-
-
-def _target_styles(
-    options: RunOptions, protocol: Protocol, dataset: Any
-) -> tuple[list[PromptSpec], dict[str, Pixels] | None]:
-    """The prompts, or the style images with captions in place of prompts."""
-    if options.style_images is None:
-        prompts = dataset.prompts(
-            protocol.prompt_set, options.prompts or protocol.default_prompts, options.prompt
-        )
-        return [PromptSpec(id=prompt.id, text=prompt.text) for prompt in prompts], None
-    styles = dataset.styles(
-        options.style_images, size=protocol.resolution, resize_filter=protocol.resize_filter
-    )
-    specs = [
-        PromptSpec(id=style.id, text=f"style image {style.id}", style_sha256=style.sha256)
-        for style in styles
-    ]
-    return specs, {style.id: style.pixels for style in styles}
 
 
 def _method_class(name: str) -> type[StyleTransferMethod]:
@@ -214,6 +174,24 @@ def _method_class(name: str) -> type[StyleTransferMethod]:
     if not (isinstance(found, type) and issubclass(found, StyleTransferMethod)):
         raise BenchError(f"the entry point of method {name!r} is not a StyleTransferMethod class")
     return found
+
+
+def _models(
+    protocol: Protocol, guide: str | None, name: str, method: type[StyleTransferMethod]
+) -> dict[str, str]:
+    """The protocol's models by role, with the guide that was asked for."""
+    if guide is None:
+        return dict(protocol.models)
+    if "guide" not in method.card.roles:
+        raise UsageError(f"--guide {guide}: {name} is not guided by a CLIP")
+    if model_card(guide).kind != "clip":
+        raise UsageError(f"--guide {guide} is a model of kind {model_card(guide).kind!r}, not clip")
+    if guide == protocol.models.get("judge"):
+        raise UsageError(
+            f"--guide {guide} scores the outputs under {protocol.id}: what guides a method must "
+            f"not judge it"
+        )
+    return {**protocol.models, "guide": guide}
 
 
 def _check_prompts(zoo: ModelZoo, texts: list[str]) -> None:
@@ -235,6 +213,7 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
             "card_version": plan.dataset.card.version,
             "domain": plan.dataset.card.domain,
             "source": plan.source.describe(),
+            "styles": plan.targets.origin,
             "images": len(plan.frozen.images),
             "skipped": list(plan.frozen.skipped),
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -16,12 +17,20 @@ from torch import Tensor
 
 from benchmark.diffusion.process import DiffusionProcess, Prediction
 from benchmark.diffusion.schedule import Schedule
+from benchmark.errors import UsageError
 from benchmark.guidance.content import ContrastiveReference
 from benchmark.guidance.crops import cut, draw_crops
 from benchmark.guidance.gradient import LossGradient
+from benchmark.guidance.gram import WeightedGrams
 from benchmark.guidance.losses import mean_squared, range_penalty
 from benchmark.guidance.query_attention import Routing, select
-from benchmark.guidance.style import StyleTarget, directional_loss, global_loss
+from benchmark.guidance.style import (
+    StyleTarget,
+    WeightedStyle,
+    directional_loss,
+    fused,
+    global_loss,
+)
 from benchmark.interface import (
     Guidance,
     MethodCard,
@@ -40,7 +49,7 @@ Scale = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """One batch and what is computed once for it.
 
     The U distinct content images are analysed once and shared by their prompts (``image_of``), but
@@ -56,13 +65,14 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Targets:
+class Targets:
     """What the output is compared with."""
 
-    style: StyleTarget
+    styles: tuple[WeightedStyle, ...]
     source_image: Tensor  # [B, 1, D], CLIP embedding
     contrastive: ContrastiveReference | None
     vgg: dict[str, Tensor]
+    grams: tuple[WeightedGrams, ...]
 
 
 class QSAttnStyleTransfer(StyleTransferMethod):
@@ -109,26 +119,23 @@ class QSAttnStyleTransfer(StyleTransferMethod):
 
     # --- once for each image --------------------------------------------------------------------
 
-    def _job(self, batch: StyleBatch, noise: NoiseSource) -> _Job:
+    def _job(self, batch: StyleBatch, noise: NoiseSource) -> Job:
         place = {request.image_id: i for i, request in reversed(list(enumerate(batch.requests)))}
         ids = list(dict.fromkeys(request.image_id for request in batch.requests))
         firsts = [place[image_id] for image_id in ids]
         device = batch.images.device
         image_of = torch.tensor([ids.index(request.image_id) for request in batch.requests])
         labels = self.denoiser.labels([request.domain for request in batch.requests], device)
-        return _Job(
+        return Job(
             batch, noise, batch.images[firsts], image_of.to(device), labels,
             None if labels is None else labels[firsts],
         )  # fmt: skip
 
-    def _targets(self, job: _Job) -> _Targets:
-        config, requests = self.config, job.batch.requests
+    def _targets(self, job: Job) -> Targets:
+        config = self.config
         with phase("clip"):
-            style = StyleTarget(
-                target=self.clip.encode_text([str(request.prompt) for request in requests]),
-                source=self.clip.encode_text([request.source_prompt for request in requests]),
-            )
-            embedded = self.clip.encode_image(self.clip.resize(job.images))
+            embedded = self.clip.encode_image(self.clip.resize(job.images))[job.image_of]
+            styles = self._styles(job, embedded)
         contrastive = None
         if config.contrastive:
             with phase("encoder"):
@@ -137,11 +144,34 @@ class QSAttnStyleTransfer(StyleTransferMethod):
                     features, self._select(features), job.image_of, config.anchors
                 )
         vgg: dict[str, Tensor] = {}
-        if config.vgg:
-            with phase("content"):
+        with phase("content"):
+            if config.vgg:
                 layers = self.vgg(job.images, config.vgg_layers)
                 vgg = {name: layer[job.image_of] for name, layer in layers.items()}
-        return _Targets(style, embedded[job.image_of][:, None], contrastive, vgg)
+            grams = self._grams(job)
+        return Targets(styles, embedded[:, None], contrastive, vgg, grams)
+
+    def _styles(self, job: Job, content: Tensor) -> tuple[WeightedStyle, ...]:
+        """The styles to reach: here the prompt alone.
+
+        Args:
+            content: [B, D], CLIP embeddings of the content images.
+        """
+        requests = job.batch.requests
+        if any(request.prompt is None for request in requests):
+            raise UsageError(
+                "this method is guided by prompts, and a sample has none: give it --prompts or "
+                "--prompt"
+            )
+        target = StyleTarget(
+            target=self.clip.encode_text([str(request.prompt) for request in requests]),
+            source=self.clip.encode_text([request.source_prompt for request in requests]),
+        )
+        return (WeightedStyle(content.new_ones(len(requests)), target),)
+
+    def _grams(self, job: Job) -> tuple[WeightedGrams, ...]:
+        """Gram matrices to reach: a prompt has none."""
+        return ()
 
     def _select(self, features: list[Tensor]) -> list[Routing | None]:
         config = self.config
@@ -160,7 +190,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         zero = torch.zeros(len(images), device=images.device)
         return self.denoiser.encode(images, zero, self.config.encoder_blocks, labels)
 
-    def _start(self, job: _Job) -> Tensor:
+    def _start(self, job: Job) -> Tensor:
         """x at the noise level of step t0 - 1."""
         config, images = self.config, job.batch.images
         last = config.t0 - 1
@@ -178,7 +208,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
 
     # --- every step -----------------------------------------------------------------------------
 
-    def _step(self, x: Tensor, step: int, job: _Job, targets: _Targets) -> Tensor:
+    def _step(self, x: Tensor, step: int, job: Job, targets: Targets) -> Tensor:
         """x_{t-1}: with ``gradient=x0`` nothing is differentiated through the denoiser."""
         config, process = self.config, self.process
         through = config.gradient == "xt"
@@ -207,7 +237,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
             return prediction.log_variance.detach()
         return float(self.process.schedule.posterior_log_variance_clipped[step])
 
-    def _gradient(self, x0_hat: Tensor, step: int, job: _Job, targets: _Targets) -> Tensor:
+    def _gradient(self, x0_hat: Tensor, step: int, job: Job, targets: Targets) -> Tensor:
         """Gradient of the weighted guidance loss at x0_hat, [B, 3, H, W]."""
         with torch.enable_grad():
             total = LossGradient(x0_hat)
@@ -228,7 +258,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         return total.total
 
     def _clip_losses(
-        self, image: Tensor, step: int, job: _Job, targets: _Targets
+        self, image: Tensor, step: int, job: Job, targets: Targets
     ) -> Iterator[dict[str, Tensor]]:
         """Losses of one set of crops after the other."""
         config = self.config
@@ -247,11 +277,12 @@ class QSAttnStyleTransfer(StyleTransferMethod):
                     embeddings = self._embed_crops(image, purpose, scale, job.noise)
                     losses = {}
                     for name in group:
-                        losses[name] = (
-                            global_loss(embeddings, targets.style)
+                        loss = (
+                            partial(global_loss, embeddings)
                             if name.startswith("clip_global")
-                            else directional_loss(embeddings, targets.source_image, targets.style)
+                            else partial(directional_loss, embeddings, targets.source_image)
                         )
+                        losses[name] = fused(loss, targets.styles)
                 yield losses
 
     def _embed_crops(self, image: Tensor, purpose: str, scale: Scale, noise: NoiseSource) -> Tensor:
@@ -266,7 +297,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         embeddings: Tensor = self.clip.encode_image(crops)
         return embeddings.view(len(image), -1, embeddings.shape[1])
 
-    def _pixel_losses(self, image: Tensor, job: _Job, targets: _Targets) -> dict[str, Tensor]:
+    def _pixel_losses(self, image: Tensor, job: Job, targets: Targets) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         if self._weights["range"]:
             losses["range"] = range_penalty(image)

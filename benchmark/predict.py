@@ -76,13 +76,7 @@ class PredictModule(pl.LightningModule):
         self, batch: tuple[int, StyleBatch], device: torch.device, dataloader_idx: int
     ) -> tuple[int, StyleBatch]:
         index, chunk = batch
-        style = chunk.style_images
-        moved = StyleBatch(
-            images=chunk.images.to(device),
-            requests=chunk.requests,
-            style_images=None if style is None else style.to(device),
-        )
-        return index, moved
+        return index, chunk.to(device)
 
     def predict_step(self, batch: tuple[int, StyleBatch], batch_idx: int = 0) -> Prediction:
         """Stylise one chunk with gradients enabled."""
@@ -136,18 +130,12 @@ def stylize_chunk(
         return method.stylize(chunk, NoiseSource(run_seed, chunk.sample_ids, chunk.images.device))
     outputs = []
     for index in range(len(chunk.requests)):
-        sample = _sample(chunk, index)
+        sample = chunk.sample(index)
         noise = NoiseSource(run_seed, sample.sample_ids, sample.images.device)
         outputs.append(method.stylize(sample, noise))
         if on_sample is not None:
             on_sample(index + 1, time.perf_counter() - start)
     return torch.cat(outputs)
-
-
-def _sample(chunk: StyleBatch, index: int) -> StyleBatch:
-    one = slice(index, index + 1)
-    style = chunk.style_images
-    return StyleBatch(chunk.images[one], chunk.requests[one], None if style is None else style[one])
 
 
 def _peak_memory_mib(on_cuda: bool) -> float:

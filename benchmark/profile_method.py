@@ -19,14 +19,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from benchmark import registry
 from benchmark.config import load_protocol
 from benchmark.environment import hardware
 from benchmark.errors import UsageError
-from benchmark.interface import StyleBatch, StyleTransferMethod
+from benchmark.interface import Guidance, StyleBatch, StyleTransferMethod
 from benchmark.launch import RunOptions, resolve
 from benchmark.predict import stylize_chunk, to_pixels
 from benchmark.profiling import PhaseTimer
 from benchmark.run import encode_png, write_atomically
+from benchmark.targets import TargetOptions
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +60,18 @@ class Profile:
     hardware: dict[str, Any]
 
 
+def _target(name: str, style_images: Path | None) -> TargetOptions:
+    """The style images that were given, else whatever guides the method."""
+    if style_images is not None:
+        return TargetOptions(style_images=style_images)
+    guidance = registry.load(registry.METHODS, name).guidance
+    if Guidance.TEXT in guidance:
+        return TargetOptions()
+    if Guidance.IMAGE in guidance:
+        return TargetOptions(style_dataset="wikiart")
+    return TargetOptions(mixes=("golden=0.5,red-bricks=0.5",))
+
+
 def profile(
     name: str, *, dataset: str, protocol_name: str, samples: int, repeats: int,
     assignments: tuple[str, ...], accelerator: str, precision: str, weights_dir: Path | None,
@@ -72,9 +86,9 @@ def profile(
     started = time.perf_counter()
     plan = resolve(
         RunOptions(
-            method=name, dataset=dataset, protocol=protocol_name, prompts=None, prompt=None,
-            source_prompt=None, style_images=style_images, images=None, limit=samples,
-            on_bad_image="fail", seed=0, config=None, assignments=assignments,
+            method=name, dataset=dataset, protocol=protocol_name,
+            target=_target(name, style_images), source_prompt=None, guide=None, images=None,
+            limit=samples, on_bad_image="fail", seed=0, config=None, assignments=assignments,
             weights_dir=weights_dir, out=Path("runs"), existing="resume", accelerator=accelerator,
             devices="1", strategy="auto", num_nodes=1,
             precision=precision, batch_size=samples,
@@ -83,13 +97,7 @@ def profile(
     plan.zoo.to(device)
     plan.method.prepare(plan.zoo)
     load_seconds = time.perf_counter() - started
-    module = plan.dataset.data_module(
-        plan.frozen, plan.prompts, source_prompt=plan.resolved.source_prompt,
-        batch_size=samples, styles=plan.styles,
-    )  # fmt: skip
-    chunk = module.chunk(0)
-    shown = None if chunk.style_images is None else chunk.style_images.to(device)
-    batch = StyleBatch(chunk.images.to(device), chunk.requests, shown)
+    batch = plan.data_module().chunk(0).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     first, _ = _timed(plan.method, batch, precision)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 LoadPixels = Callable[[str], Pixels]
+LoadStyle = Callable[[str], Pixels | None]
 
 # as many images as the metrics hold full maps of, on each of a few workers
 SCORING_BATCH = PASS
@@ -84,7 +85,7 @@ def score_samples(
     metrics: Sequence[str] | None,
     prompts: Sequence[str],
     batch_size: int = SCORING_BATCH,
-    load_style: LoadPixels | None = None,
+    load_style: LoadStyle | None = None,
 ) -> pa.Table:
     """Score stored images.
 

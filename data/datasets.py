@@ -5,17 +5,19 @@ Torch, Lightning and pyarrow are imported when images are opened, so that listin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.cache import cache_root
 from data.cards import DatasetCard, Prompt, custom_prompt, load_card, load_prompts
 
 if TYPE_CHECKING:
+    from benchmark.config import PromptSpec
     from data.decode import Filter, Pixels
     from data.freeze import FrozenSet, OnBadImage
+    from data.mixtures import MixedStyle, Mixture
     from data.module import StyleTransferDataModule
     from data.sources import Source
     from data.styles import StyleImage
@@ -61,16 +63,41 @@ class BenchDataset:
 
         return load_styles(path, size, resize_filter)
 
+    def own_styles(
+        self, count: int, *, size: int, resize_filter: Filter
+    ) -> tuple[list[StyleImage], dict[str, Any]]:
+        """The dataset's own first pictures as style images, and where they come from."""
+        from data.styles import StyleImage
+
+        source = self.source(None)
+        frozen = self.freeze(
+            source, size=size, resize_filter=resize_filter, limit=count, on_bad_image="fail"
+        )
+        styles = [StyleImage(image.image_id, image.pixels) for image in frozen.images]
+        note = self.card.stand_in_note if source.stand_in else None
+        return styles, {
+            "dataset": self.card.name, "fingerprint": frozen.fingerprint,
+            "stand_in": source.stand_in, "note": note,
+        }  # fmt: skip
+
+    def mixture(self, spec: str, prompt_set: str, *, size: int, resize_filter: Filter) -> Mixture:
+        """Several styles to fuse. See :func:`data.mixtures.parse_mixture`."""
+        from data.mixtures import parse_mixture
+
+        prompts = self.all_prompts(prompt_set)
+        return parse_mixture(spec, prompts, size=size, resize_filter=resize_filter)
+
     def data_module(
-        self, frozen: FrozenSet, prompts: list[Prompt], *, source_prompt: str, batch_size: int,
-        styles: Mapping[str, Pixels] | None = None,
+        self, frozen: FrozenSet, prompts: Sequence[Prompt | PromptSpec], *, source_prompt: str,
+        batch_size: int, styles: Mapping[str, Pixels] | None = None,
+        mixtures: Mapping[str, Sequence[MixedStyle]] | None = None,
     ) -> StyleTransferDataModule:  # fmt: skip
-        """Chunks of a run; ``styles`` holds the style images by prompt id, if they guide."""
+        """Chunks of a run; ``styles`` and ``mixtures`` are by prompt id, where they guide."""
         from data.module import StyleTransferDataModule
 
         return StyleTransferDataModule(
             frozen, prompts, domain=self.card.domain, source_prompt=source_prompt,
-            batch_size=batch_size, styles=styles,
+            batch_size=batch_size, styles=styles, mixtures=mixtures,
         )  # fmt: skip
 
 

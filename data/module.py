@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from benchmark.interface import StyleBatch, StyleRequest
+from benchmark.config import PromptSpec
+from benchmark.interface import StyleBatch, StylePart, StyleRequest
 from data.cards import Prompt
 from data.decode import Pixels
 from data.freeze import FrozenSet
+from data.mixtures import MixedStyle
 
 Chunk = tuple[int, StyleBatch]
 
@@ -60,11 +62,19 @@ class _Chunks(Dataset[Chunk]):
         images = torch.stack(
             [to_model_range(self._module.source_pixels(r.image_id)) for r in requests]
         )
-        styles = self._module.styles
+        styles, mixtures = self._module.styles, self._module.mixtures
+        if mixtures is not None:
+            mixed = tuple(tuple(map(_part, mixtures[r.prompt_id])) for r in requests)
+            return index, StyleBatch(images, tuple(requests), mixtures=mixed)
         if styles is None:
             return index, StyleBatch(images, tuple(requests))
         shown = torch.stack([to_model_range(styles[r.prompt_id]) for r in requests])
         return index, StyleBatch(images, tuple(requests), shown)
+
+
+def _part(style: MixedStyle) -> StylePart:
+    image = None if style.image is None else to_model_range(style.image.pixels)
+    return StylePart(style.weight, style.text, image)
 
 
 def _first(chunks: Sequence[Chunk]) -> Chunk:
@@ -83,16 +93,20 @@ class StyleTransferDataModule(pl.LightningDataModule):
         batch_size: samples of a chunk.
         styles: style images [S, S, 3] uint8 by prompt id, where they guide; the prompts then only
             name them, and no method sees their text.
+        mixtures: the styles to fuse by prompt id, where they guide. A sample's prompt is then the
+            mixture's text, or None if a style image is among its styles.
     """
 
     def __init__(
-        self, frozen: FrozenSet, prompts: Sequence[Prompt], *, domain: str, source_prompt: str,
-        batch_size: int, styles: Mapping[str, Pixels] | None = None,
+        self, frozen: FrozenSet, prompts: Sequence[Prompt | PromptSpec], *, domain: str,
+        source_prompt: str, batch_size: int, styles: Mapping[str, Pixels] | None = None,
+        mixtures: Mapping[str, Sequence[MixedStyle]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.frozen = frozen
         self.batch_size = batch_size
         self.styles = styles
+        self.mixtures = mixtures
         self._pixels = {image.image_id: image.pixels for image in frozen.images}
         self.samples = [
             StyleRequest(
@@ -100,13 +114,18 @@ class StyleTransferDataModule(pl.LightningDataModule):
                 image_id=image.image_id,
                 domain=domain,
                 prompt_id=prompt.id,
-                prompt=prompt.text if styles is None else None,
+                prompt=self._words(prompt),
                 source_prompt=source_prompt,
             )
             for image in frozen.images
             for prompt in prompts
         ]
         self.done: Collection[int] = ()
+
+    def _words(self, prompt: Prompt | PromptSpec) -> str | None:
+        parts = () if self.mixtures is None else self.mixtures[prompt.id]
+        shown = self.styles is not None or any(part.image is not None for part in parts)
+        return None if shown else prompt.text
 
     @property
     def chunk_count(self) -> int:

@@ -157,7 +157,7 @@ def _board(runs: Sequence[CollectedRun], protocol: Protocol, study: Study) -> Bo
         dataset=config.dataset,
         fingerprint=config.fingerprint,
         image_ids=image_ids,
-        prompts={prompt.id: prompt.text for prompt in config.prompts},
+        prompts={prompt.id: prompt.caption for prompt in config.prompts},
         metrics=metrics,
         rows=tuple(rows),
         duels={metric.name: all_duels(rows, metric) for metric in metrics},

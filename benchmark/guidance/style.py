@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from benchmark.guidance.losses import directional_distance, spherical_distance
@@ -19,6 +21,19 @@ class StyleTarget:
 
     target: Tensor
     source: Tensor
+
+
+@dataclass(frozen=True)
+class WeightedStyle:
+    """One of the styles that are fused, with its weight [B]: 0 for samples that have none."""
+
+    weight: Tensor
+    target: StyleTarget
+
+
+def fused(loss: Callable[[StyleTarget], Tensor], styles: Sequence[WeightedStyle]) -> Tensor:
+    """Weighted sum of a loss to several styles, [B]."""
+    return torch.stack([style.weight * loss(style.target) for style in styles]).sum(0)
 
 
 def global_loss(embeddings: Tensor, style: StyleTarget) -> Tensor:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 LoadPixels = Callable[[str], Pixels]
+LoadStyle = Callable[[str], Pixels | None]
 
 # with fewer images in a batch, CPU kernels round their features in another way
 LEAST_BATCH = 4
@@ -38,14 +39,15 @@ class _Pair:
 
 def cut_batches(
     samples: Sequence[ScoredSample], load_source: LoadPixels, load_output: LoadPixels,
-    load_style: LoadPixels | None, device: torch.device, batch_size: int, failures: dict[str, str],
+    load_style: LoadStyle | None, device: torch.device, batch_size: int, failures: dict[str, str],
 ) -> Iterator[tuple[list[str], MetricBatch]]:  # fmt: skip
     """Sample ids and images of each batch, in the order of the ids; images of one size in each.
 
     Args:
         load_source: image_id -> [H, W, 3] uint8.
         load_output: sample_id -> [H, W, 3] uint8.
-        load_style: prompt_id -> [h, w, 3] uint8 for samples without a prompt, or None.
+        load_style: prompt_id -> [h, w, 3] uint8 for samples without a prompt; None for those
+            that have no style image either (mixtures), or altogether.
         batch_size: images of a batch; a rest of fewer than ``LEAST_BATCH`` joins the one before.
         failures: gets sample_id -> reason for what cannot be scored.
     """
@@ -75,17 +77,20 @@ def cut_batches(
 class _Styles:
     """The style images of a run, each read once; they are few."""
 
-    def __init__(self, load: LoadPixels | None, device: torch.device) -> None:
+    def __init__(self, load: LoadStyle | None, device: torch.device) -> None:
         self._load = load
         self._device = device
-        self._known: dict[str, Tensor] = {}
+        self._known: dict[str, Tensor | None] = {}
 
     def of(self, sample: ScoredSample) -> Tensor | None:
         if sample.prompt is not None or self._load is None:
             return None
         if sample.prompt_id not in self._known:
-            pixels = _checked(self._load(sample.prompt_id), "style image")
-            self._known[sample.prompt_id] = _stack([pixels], self._device)[0]
+            pixels = self._load(sample.prompt_id)
+            self._known[sample.prompt_id] = (
+                None if pixels is None
+                else _stack([_checked(pixels, "style image")], self._device)[0]
+            )  # fmt: skip
         return self._known[sample.prompt_id]
 
 

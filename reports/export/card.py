@@ -128,7 +128,7 @@ def _runs(runs: Sequence[ScoredRun]) -> list[str]:
     head = ["run", "method", "dataset", "config hash", "seed", "pixels", "samples", "failed",
             "status"]  # fmt: skip
     prompts = dict.fromkeys(
-        (prompt.id, prompt.text) for run in runs for prompt in run.manifest.config.prompts
+        (prompt.id, prompt.caption) for run in runs for prompt in run.manifest.config.prompts
     )
     return [
         "## Runs", "", *_table(head, rows),

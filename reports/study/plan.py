@@ -154,7 +154,7 @@ def name_items(
     numbers = iter(rng.permutation(n_items + repeats) + 1)
     items: dict[str, KeyItem] = {}
     for entry, run in enumerate(runs):
-        texts = {prompt.id: prompt.text for prompt in run.manifest.config.prompts}
+        texts = {prompt.id: prompt.caption for prompt in run.manifest.config.prompts}
         for number, (image, prompt) in enumerate(pairs):
             item = KeyItem(
                 entry=entry, sample_id=f"{image}__{prompt}", image_id=image, prompt_id=prompt,

@@ -160,10 +160,11 @@ def inputs_unchanged(trial: Trial) -> Outcome:
 
 
 def wrong_guidance(trial: Trial) -> Outcome:
-    """A prompt-guided method without prompt, an image-guided one without style image."""
+    """A method without what guides it: a prompt, a style image or a mixture."""
     sample = trial.single(0)
     guidance: frozenset[Guidance] = getattr(trial.method_class, "guidance", frozenset())
-    missing = "prompt" if Guidance.TEXT in guidance else "style image"
+    names = {Guidance.TEXT: "prompt", Guidance.IMAGE: "style image", Guidance.MIXTURE: "mixture"}
+    missing = next((names[kind] for kind in Guidance if kind in guidance), "prompt")
     remedy = f"Raise a benchmark.errors.UsageError where the {missing} is missing."
     try:
         trial.call(trial.without_guidance(sample))

@@ -36,7 +36,7 @@ def card(trial: Trial) -> Outcome:
         ]
     kinds = guidance if isinstance(guidance, frozenset | set) else ()
     if not kinds or not all(isinstance(kind, Guidance) for kind in kinds):
-        problems.append("`guidance` is not a set of Guidance.TEXT, Guidance.IMAGE or both")
+        problems.append("`guidance` is not a set of members of Guidance (TEXT, IMAGE, MIXTURE)")
     if problems:
         return failed(
             "; ".join(problems),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reports.validate.outcome import Outcome, failed, passed
-from reports.validate.trial import Trial, on_device
+from reports.validate.trial import Trial
 
 REPEATS = 3
 MIB = 2**20
@@ -91,7 +91,7 @@ def _on(name: str, trial: Trial) -> list[str]:
     device = torch.device(name)
     trial.zoo.to(device)
     try:
-        there = Trial(trial.method_class, trial.config, trial.zoo, on_device(trial.batch, device))
+        there = Trial(trial.method_class, trial.config, trial.zoo, trial.batch.to(device))
         first = there.together
         problems = []
         if first.device.type != device.type:

@@ -17,6 +17,7 @@ from benchmark.interface import (
     Guidance,
     MethodConfig,
     StyleBatch,
+    StylePart,
     StyleRequest,
     StyleTransferMethod,
 )
@@ -65,9 +66,16 @@ def make_batch(protocol: Protocol, count: int, guidance: frozenset[Guidance]) ->
             )
         )
     images = torch.stack([to_model_range(image.pixels) for image in frozen.images[:count]])
-    return StyleBatch(
-        images, tuple(requests), None if textual else style_images(count, protocol.resolution)
+    if textual:
+        return StyleBatch(images, tuple(requests))
+    shown = style_images(count, protocol.resolution)
+    if Guidance.IMAGE in guidance:
+        return StyleBatch(images, tuple(requests), shown)
+    mixed = tuple(
+        (StylePart(0.5, prompts[index % len(prompts)].text), StylePart(0.5, image=style))
+        for index, style in enumerate(shown)
     )
+    return StyleBatch(images, tuple(requests), mixtures=mixed)
 
 
 def style_images(count: int, side: int) -> Tensor:
@@ -90,19 +98,12 @@ def style_images(count: int, side: int) -> Tensor:
 def chosen(batch: StyleBatch, order: Sequence[int]) -> StyleBatch:
     """The samples of a batch at ``order``."""
     rows = list(order)
-    style = batch.style_images
+    style, mixtures = batch.style_images, batch.mixtures
     return StyleBatch(
         batch.images[rows],
         tuple(batch.requests[row] for row in rows),
         None if style is None else style[rows],
-    )
-
-
-def on_device(batch: StyleBatch, device: torch.device) -> StyleBatch:
-    """The same batch, on a device."""
-    style = batch.style_images
-    return StyleBatch(
-        batch.images.to(device), batch.requests, None if style is None else style.to(device)
+        None if mixtures is None else tuple(mixtures[row] for row in rows),
     )
 
 

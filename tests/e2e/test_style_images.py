@@ -74,13 +74,60 @@ def test_a_report_shows_a_run_by_style_images(bench: Bench, styles: Path, tmp_pa
     }  # fmt: skip
 
 
+def test_style_images_of_a_dataset_are_recorded_as_what_they_are(
+    bench: Bench, tmp_path: Path
+) -> None:
+    outcome = bench("run", "--method", "recolor", "--dataset", "afhq", "--limit", "1",
+                    "--style-dataset", "wikiart", "--style-limit", "3", "--out", tmp_path,
+                    "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    manifest = RunDirectory(Path(outcome.json()["run_directory"])).read_manifest()
+    assert len(manifest.config.prompts) == 3
+    origin = manifest.dataset["styles"]
+    assert origin["dataset"] == "wikiart" and origin["stand_in"] is True
+    assert "no painting" in origin["note"]
+
+
+def test_two_styles_are_fused_in_one_picture(bench: Bench, styles: Path, tmp_path: Path) -> None:
+    outcome = bench("run", "--method", "ours-multi", "--dataset", "afhq", "--limit", "1",
+                    "--mix", "golden=0.5,red-bricks=0.5",
+                    "--mix", f"golden=0.25,{styles / 'night.png'}=0.75",
+                    "--set", "t0=2", "--set", "respacing=10", "--out", tmp_path / "runs",
+                    "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    directory = RunDirectory(Path(outcome.json()["run_directory"]))
+    words, shown = directory.read_manifest().config.prompts
+    assert words.text == words.words == "Golden and Red bricks"
+    assert shown.words is None and shown.mixture is not None
+    assert [part.weight for part in shown.mixture] == [0.25, 0.75]
+    assert shown.mixture[1].style_sha256 is not None
+    rows = pq.read_table(directory.scores_path).to_pylist()
+    status = {row["prompt_id"]: row["status"] for row in rows if row["metric"] == "clip_score"}
+    assert status == {words.id: "ok", shown.id: "not_applicable"}
+    outcome = bench("score", directory.path, "--metrics", "gram_distance")
+    assert outcome.code == 0, outcome.stderr
+    rows = pq.read_table(directory.scores_path).to_pylist()
+    assert {r["status"] for r in rows if r["metric"] == "gram_distance"} == {"not_applicable"}
+    outcome = bench("report", tmp_path / "runs", "--out", tmp_path / "report")
+    assert outcome.code == 0, outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "recolor"], "guided by style images, not by prompts"),
-        (["--method", "ours", "--style-images", "STYLES"], "guided by prompts, not by style"),
+        (["--method", "recolor"],
+         "recolor is not guided by prompts: give it style images (--style-images"),
+        (["--method", "ours", "--style-images", "STYLES"],
+         "ours is not guided by style images: give it prompts (--prompts or --prompt)"),
+        (["--method", "ours-multi"], "give it mixtures (--mix golden=0.5,red-bricks=0.5"),
+        (["--method", "ours", "--mix", "golden=0.5,clay=0.5"], "not guided by mixtures"),
+        (["--method", "ours-multi", "--mix", "golden=0.5,clay=0.6"], "sum to 1.1, not to 1"),
+        (["--method", "recolor", "--style-images", "STYLES", "--style-dataset", "wikiart"],
+         "either --style-images or --style-dataset"),
+        (["--method", "recolor", "--style-dataset", "wikiarts"], "Did you mean: wikiart"),
+        (["--method", "ours", "--style-limit", "3"], "--style-limit counts"),
         (["--method", "recolor", "--style-images", "STYLES", "--prompts", "golden"],
-         "either prompts or --style-images"),
+         "either --prompts or --style-images, not both"),
         (["--method", "recolor", "--style-images", "nowhere"], "nowhere"),
         (["--method", "recolor", "--style-images", "BROKEN"], "broken.png"),
     ],
