@@ -272,7 +272,7 @@ class DiffusionClip(StyleTransferMethod):
                         optimizer.step()
                     schedule.step()
         finally:
-            self.tuned.requires_grad_(False)
+            self.tuned.requires_grad_(False).zero_grad(set_to_none=True)
         return {name: value.clone() for name, value in self.tuned.state_dict().items()}
 
     def _loss(

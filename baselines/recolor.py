@@ -64,7 +64,7 @@ class Recolor(StyleTransferMethod):
 
     @torch.no_grad()
     def stylize(self, batch: StyleBatch, noise: NoiseSource) -> Tensor:
-        """See the base class; values beyond [-1, 1] are left to the harness.
+        """See the base class; colours beyond [-1, 1] are clamped.
 
         A sample that is not finite gives one that is not.
 
@@ -87,5 +87,5 @@ class Recolor(StyleTransferMethod):
             style_mean, style_covariance = colour_moments(style.double())
             matrix = transport(covariance, style_covariance)
             recoloured = matrix @ (image.double().flatten(1) - mean) + style_mean
-            outputs.append(recoloured.view(image.shape).to(image.dtype))
+            outputs.append(recoloured.clamp(-1, 1).view(image.shape).to(image.dtype))
         return torch.stack(outputs).to(batch.images.device)

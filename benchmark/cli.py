@@ -265,6 +265,7 @@ def validate(
         list[str] | None, typer.Option("--set", help="key=value, repeatable.")
     ] = None,
     images: Annotated[int, typer.Option(help="Samples of the batch, 2 or more.")] = 3,
+    dataset: Annotated[str, typer.Option(help="Whose embedded images are taken.")] = "afhq",
     protocol: Annotated[str, typer.Option()] = DEFAULT_PROTOCOL,
     weights_dir: WeightsDir = None,
     json_output: Json = False,
@@ -274,7 +275,7 @@ def validate(
 
     check = registry.load(registry.COMMANDS, "validate")
     if not check(method, assignments=assignments or (), images=images, protocol_name=protocol,
-                 weights_dir=weights_dir, as_json=json_output):  # fmt: skip
+                 weights_dir=weights_dir, as_json=json_output, dataset=dataset):  # fmt: skip
         raise typer.Exit(1)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmark.cache import cache_root
 from benchmark.environment import git_revision, hardware, package_versions
 
 # a run of the full protocol writes about this much; less free space is worth a warning
@@ -27,6 +28,7 @@ class Report:
     git_revision: str | None
     models: list[dict[str, Any]]
     free_disk_gib: float
+    cache: str
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -45,6 +47,7 @@ def examine(weights_dir: Path | None) -> Report:
         git_revision=git_revision(),
         models=model_rows(weights_dir),
         free_disk_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+        cache=str(cache_root()),
     )
     for name, version in report.versions.items():
         if version is None:
@@ -74,6 +77,7 @@ def print_report(report: Report, as_json: bool) -> None:
     for key, value in report.hardware.items():
         machine.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
     machine.add_row("free disk", f"{report.free_disk_gib} GiB")
+    machine.add_row("cache folder", report.cache)
     machine.add_row("git revision", report.git_revision or "-")
     console.print(machine)
     models = Table("model", "kind", "status", "place", title="Models")

@@ -26,6 +26,7 @@ from benchmark.run import (
     Manifest,
     RunDirectory,
 )
+from benchmark.scoring import metric_classes
 from benchmark.targets import TargetOptions, Targets, check_guidance, choose_targets
 from benchmark.zoo import ModelZoo
 from benchmark.zoo.registry import model_card
@@ -203,7 +204,8 @@ def _check_prompts(zoo: ModelZoo, texts: list[str]) -> None:
 
 def _manifest(plan: _Plan, module: Any) -> Manifest:
     options = plan.options
-    roles = sorted({*plan.method.card.roles, *plan.protocol.models})
+    judges = {role for cls in metric_classes(plan.protocol.metrics) for role in cls.encoders}
+    roles = sorted({*plan.method.card.roles, *judges})
     return Manifest(
         config=plan.resolved,
         config_hash=plan.resolved.config_hash,

@@ -1,4 +1,4 @@
-"""CLIP encoders through open_clip: the shipped mini models and any other open_clip model."""
+"""CLIP and SigLIP encoders through open_clip: the shipped mini models and any other one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.zoo.loading import load_strictly
 
+SIGLIP_MEAN_AND_STD = (0.5, 0.5, 0.5)
 CONFIGS = Path(__file__).parent / "mini" / "configs"
 
 
@@ -23,8 +24,8 @@ def build_clip(architecture: str, seed: int = 0) -> nn.Module:
     """An untrained open_clip model.
 
     Args:
-        architecture: a configuration of the mini zoo (``clip-guide``, ``clip-score``) or any name
-            that open_clip knows.
+        architecture: a configuration of the mini zoo (``clip-guide``, ``clip-score``,
+            ``sigmoid-guide``) or any name that open_clip knows.
         seed: of the initial weights; the global random state is left as it was.
     """
     if architecture not in open_clip.list_models():
@@ -32,7 +33,35 @@ def build_clip(architecture: str, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]), _expecting_no_weights():
         torch.manual_seed(seed)
         model: nn.Module = open_clip.create_model(architecture, precision="fp32", device="cpu")
+    if is_sigmoid(model):
+        # open_clip sets this only together with its own download
+        visual: Any = model.visual
+        visual.image_mean = visual.image_std = SIGLIP_MEAN_AND_STD
     return model
+
+
+def is_sigmoid(model: nn.Module) -> bool:
+    """Whether a model was made for the sigmoid loss of SigLIP (arXiv 2303.15343)."""
+    return getattr(model, "logit_bias", None) is not None
+
+
+def tokenizer_of(architecture: str) -> Any:
+    """The tokenizer that goes with an architecture.
+
+    Raises:
+        UsageError: it comes from the Hugging Face hub and is not to be had.
+    """
+    try:
+        return open_clip.get_tokenizer(architecture)
+    except (ImportError, OSError) as error:
+        config: dict[str, Any] = open_clip.get_model_config(architecture)
+        name = config["text_cfg"].get("hf_tokenizer_name", architecture)
+        raise UsageError(
+            f"the tokenizer {name!r} of {architecture} cannot be loaded "
+            f"({str(error).strip().splitlines()[0]}). It needs the package transformers "
+            f"(pip install 'stylebench[siglip]') and, once, the Hugging Face hub: fetch it on a "
+            f"machine with a network (hf download {name}) and copy its cache."
+        ) from error
 
 
 @contextmanager
@@ -66,11 +95,13 @@ def tokenise(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
     """
     if not prompts:
         raise UsageError("no prompt was given: name at least one style in words")
-    room = tokenizer.context_length - 2  # start and end token
+    of_its_own = hasattr(tokenizer, "encode")
+    # open_clip's adds a start and an end token to what it counts; SentencePiece's counts its end
+    room = tokenizer.context_length - (2 if of_its_own else 0)
     for prompt in prompts:
         if not prompt.strip():
             raise UsageError(f"the prompt {prompt!r} is empty: describe the style in words")
-        length = len(tokenizer.encode(prompt))
+        length = _token_count(tokenizer, prompt)
         if length > room:
             raise UsageError(
                 f"the prompt {prompt!r} has {length} tokens, but the text encoder reads at most "
@@ -78,6 +109,12 @@ def tokenise(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
             )
     tokens: Tensor = tokenizer(list(prompts))
     return tokens
+
+
+def _token_count(tokenizer: Any, prompt: str) -> int:
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(prompt))
+    return len(tokenizer.tokenizer(tokenizer.clean_fn(prompt))["input_ids"])
 
 
 class ClipEncoder(nn.Module):
@@ -107,7 +144,7 @@ class ClipEncoder(nn.Module):
 
         Args:
             state: open_clip state dict; half precision is widened to float32.
-            architecture: ``clip-guide``, ``clip-score``, or a name that open_clip knows.
+            architecture: one of the mini zoo's, or a name that open_clip knows.
             name: what reports call it; the architecture's name if None.
 
         Raises:
@@ -115,7 +152,7 @@ class ClipEncoder(nn.Module):
         """
         model = build_clip(architecture)
         load_strictly(model, state, f"the CLIP architecture {architecture}")
-        return cls(model, open_clip.get_tokenizer(architecture), name or architecture)
+        return cls(model, tokenizer_of(architecture), name or architecture)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed images; differentiable with respect to them.

@@ -19,14 +19,14 @@ from benchmark.zoo import ModelZoo
 from reports.validate.checks import CHECKS, run_checks
 from reports.validate.load import load_method
 from reports.validate.outcome import Finding
-from reports.validate.trial import Trial, make_batch
+from reports.validate.trial import DATASET, Trial, make_batch
 
 _STYLES = {"passed": "green", "failed": "bold red", "warning": "yellow", "skipped": "dim"}
 
 
 def validate(
     method: str, *, assignments: Sequence[str], images: int, protocol_name: str,
-    weights_dir: Path | None, as_json: bool,
+    weights_dir: Path | None, as_json: bool, dataset: str = DATASET,
 ) -> bool:  # fmt: skip
     """The command.
 
@@ -34,6 +34,7 @@ def validate(
         method: an entry point, or ``path/to/file.py[:Class]``.
         assignments: ``key=value`` over the protocol's values for that entry point.
         images: samples of the batch, at least 2.
+        dataset: whose embedded images they are, for methods that do not draw everything.
 
     Returns:
         whether no check failed; warnings do not count.
@@ -43,7 +44,7 @@ def validate(
     """
     found = findings(
         method, assignments=assignments, images=images, protocol_name=protocol_name,
-        weights_dir=weights_dir,
+        weights_dir=weights_dir, dataset=dataset,
     )  # fmt: skip
     good = not any(finding.status == "failed" for finding in found)
     if as_json:
@@ -57,14 +58,14 @@ def validate(
 
 def findings(
     method: str, *, assignments: Sequence[str] = (), images: int = 3,
-    protocol_name: str = "mini-64-v1", weights_dir: Path | None = None,
+    protocol_name: str = "mini-64-v1", weights_dir: Path | None = None, dataset: str = DATASET,
 ) -> list[Finding]:  # fmt: skip
     """All checks of a method, in their order. Arguments and errors as in :func:`validate`."""
     loaded = load_method(method)
     protocol = load_protocol(protocol_name)
     config = method_config(loaded.name, loaded.method, protocol, None, assignments)
     guidance = getattr(loaded.method, "guidance", frozenset({Guidance.TEXT}))
-    batch = make_batch(protocol, images, guidance)
+    batch = make_batch(protocol, images, guidance, dataset)
     trial = Trial(loaded.method, config, ModelZoo(protocol.models, weights_dir), batch)
     shown = track(
         run_checks(trial), f"checking {escape(method)}", total=len(CHECKS),

@@ -90,9 +90,12 @@ def config_serialisable(trial: Trial) -> Outcome:
 
 
 def frozen_models(trial: Trial) -> Outcome:
-    """No weight wants a gradient, holds one, or has changed."""
+    """No weight wants a gradient or holds one, and no model of the zoo has changed.
+
+    A method may change copies of its own, as one does that is tuned for each prompt.
+    """
     weights = weights_of(trial.method)
-    after = digest(weights)
+    after = digest(trial.shared_weights())
     problems = []
     wanting = [name for name, value in weights.items() if value.requires_grad]
     holding = [name for name, value in weights.items() if value.grad is not None]

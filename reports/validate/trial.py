@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -37,13 +38,15 @@ class WrongOutputError(Exception):
     """``stylize`` returned something that is no picture tensor."""
 
 
-def make_batch(protocol: Protocol, count: int, guidance: frozenset[Guidance]) -> StyleBatch:
-    """Embedded photographs, one prompt (or one drawn style image) for each, ids in sorted order.
+def make_batch(
+    protocol: Protocol, count: int, guidance: frozenset[Guidance], dataset_name: str = DATASET
+) -> StyleBatch:
+    """Embedded photographs, one prompt, drawn style image or mixture for each, ids in sorted order.
 
     Raises:
-        UsageError: fewer than two images, or more than the dataset holds.
+        UsageError: unknown dataset, fewer than two images, or more than the dataset holds.
     """
-    dataset = registry.load(registry.DATASETS, DATASET)
+    dataset = registry.load(registry.DATASETS, dataset_name)
     frozen = dataset.freeze(
         dataset.source(None), size=protocol.resolution, resize_filter=protocol.resize_filter,
         limit=None, on_bad_image="fail",
@@ -174,8 +177,16 @@ class Trial:
     def method(self) -> StyleTransferMethod:
         """The instance that most checks share."""
         method = self.fresh()
-        self.weights_before = digest(weights_of(method))
+        self.weights_before = digest(self.shared_weights())
         return method
+
+    def shared_weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of every model that the zoo has handed out."""
+        return {
+            f"{model_id}.{name}": value
+            for model_id, model in self.zoo.loaded().items()
+            for name, value in model.state_dict().items()
+        }
 
     def call(
         self, batch: StyleBatch, *, seed: int = RUN_SEED, around: int = GLOBAL_SEED,
@@ -194,12 +205,7 @@ class Trial:
             WrongOutputError: it returned no tensor.
         """
         runner = method or self.method
-        style = batch.style_images
-        given = StyleBatch(
-            batch.images.clone(),
-            tuple(replace(request) for request in batch.requests),
-            None if style is None else style.clone(),
-        )
+        given = copy.deepcopy(batch)
         noise = NoiseSource(seed, batch.sample_ids, batch.images.device)
         with global_seed(around) as touched, torch.enable_grad():
             output = runner.stylize(given, noise)

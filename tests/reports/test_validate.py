@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark import registry
 from benchmark.errors import BenchError, UsageError
 from reports.validate.checks import CHECKS
 from reports.validate.command import findings
@@ -180,7 +181,10 @@ def test_a_method_for_the_cpu_alone_fails_on_accelerators(tmp_path: Path) -> Non
     assert [finding.name for finding in found if finding.status == "failed"] == ["accelerators"]
 
 
-@pytest.mark.parametrize("method", ["identity", "procedural"])
+MODEL_FREE = ("identity", "procedural", "recolor")
+
+
+@pytest.mark.parametrize("method", MODEL_FREE)
 def test_built_in_methods_without_models_pass(method: str) -> None:
     assert not [finding for finding in findings(method) if finding.status == "failed"]
 
@@ -188,7 +192,15 @@ def test_built_in_methods_without_models_pass(method: str) -> None:
 # one guided step, since more amplify the rounding in which kernels of a batch and a sample differ
 QUICK: dict[str, tuple[str, ...]] = {
     "ours": ("respacing=12", "t0=1", "n_patches=4"),
+    "ours-image": ("respacing=12", "t0=1", "n_patches=4"),
+    "ours-multi": ("respacing=12", "t0=1", "n_patches=4"),
+    "image-guided": ("respacing=12", "t0=1", "n_patches=4"),
     "zecon": ("respacing=12", "t0=1", "n_patches=4"),
+    "diffusionclip": (
+        "t0=200", "inversion_steps=3", "train_steps=2", "test_steps=3", "training_count=1",
+        "rounds=1",
+    ),
+    "gatys": ("evaluations=3",),
     "clipstyler": ("steps=3", "n_patches=4", "templates=false"),
     "diffuseit": (
         "respacing=12",
@@ -201,11 +213,22 @@ QUICK: dict[str, tuple[str, ...]] = {
 }
 
 
+FACES_ONLY = ("styleclip", "stylegan-nada")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", QUICK)
-def test_built_in_methods_with_models_pass(method: str) -> None:
-    found = findings(method, assignments=QUICK[method])
+def test_built_in_methods_with_models_pass(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLEBENCH_CACHE", str(tmp_path))
+    dataset = "celebahq" if method in FACES_ONLY else "afhq"
+    found = findings(method, assignments=QUICK[method], dataset=dataset)
     assert not [finding for finding in found if finding.status == "failed"]
+
+
+def test_no_built_in_method_is_left_out() -> None:
+    assert set(registry.names(registry.METHODS)) == {*MODEL_FREE, *QUICK}
 
 
 def test_global_states_are_given_back() -> None:

@@ -8,12 +8,13 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip.loss import SigLipLoss
 from torch import Tensor
 
 from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo import ModelZoo
-from benchmark.zoo.clip import ClipEncoder, build_clip
-from benchmark.zoo.mini.clip import CONTENT_PROMPTS, STYLE_IDS, STYLE_PROMPTS
+from benchmark.zoo.clip import ClipEncoder, build_clip, is_sigmoid, normalise, tokenizer_of
+from benchmark.zoo.mini.clip import CONTENT_PROMPTS, STYLE_IDS, STYLE_PROMPTS, sigmoid_pairs
 from benchmark.zoo.mini.styles import stylize
 from benchmark.zoo.mini.unet import to_model_range
 
@@ -148,3 +149,48 @@ def test_weights_of_another_architecture_are_refused() -> None:
     state = build_clip("clip-guide").state_dict()
     with pytest.raises(WeightsError, match="the CLIP architecture clip-score"):
         ClipEncoder.from_state_dict(state, "clip-score")
+
+
+def test_a_sigmoid_model_has_its_own_normalisation_and_words() -> None:
+    model = build_clip("sigmoid-guide", seed=3)
+    assert is_sigmoid(model) and not is_sigmoid(build_clip("clip-guide"))
+    white = torch.ones(1, 3, 64, 64)
+    torch.testing.assert_close(normalise(model, white), white)  # mean and deviation are one half
+    tokenizer = tokenizer_of("sigmoid-guide")
+    assert torch.equal(tokenizer(["A photo, of Gold!"]), tokenizer(["a photo of gold"]))
+
+
+def test_a_sigmoid_model_reads_and_sees_like_any_clip() -> None:
+    model = build_clip("sigmoid-guide", seed=3)
+    encoder = ClipEncoder.from_state_dict(model.state_dict(), "sigmoid-guide", "mini-siglip")
+    texts = encoder.encode_text(["Golden", "Red bricks"])
+    assert texts.shape == (2, 128)
+    torch.testing.assert_close(encoder.encode_text(["Red bricks"])[0], texts[1])
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images.requires_grad_()
+    encoder.encode_image(images).sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    with pytest.raises(UsageError, match="reads at most 30"):
+        encoder.encode_text(["gold " * 40])
+
+
+def test_a_clip_checkpoint_is_refused_by_the_sigmoid_architecture() -> None:
+    with pytest.raises(WeightsError, match="sigmoid-guide"):
+        ClipEncoder.from_state_dict(build_clip("clip-guide").state_dict(), "sigmoid-guide")
+
+
+def test_a_tokenizer_that_is_not_to_be_had_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match=r"timm/ViT-B-16-SigLIP.*stylebench\[siglip\]"):
+        tokenizer_of("ViT-B-16-SigLIP")
+
+
+def test_the_sigmoid_loss_is_open_clips_where_every_image_has_one_caption() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (F.normalize(torch.randn(6, 8, generator=generator), dim=1) for _ in range(2))
+    scale, bias = torch.tensor(7.0), torch.tensor(-3.0)
+    wanted = SigLipLoss()(image, text, scale, bias)
+    found = sigmoid_pairs(scale * image @ text.T + bias, torch.eye(6).bool())
+    torch.testing.assert_close(found, wanted)

@@ -1,4 +1,4 @@
-"""Training recipe of the two mini CLIPs (guide and score): photos, paintings, stylised photos."""
+"""Training recipe of the mini CLIPs and SigLIP: photos, paintings, stylised photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmark.zoo.clip import build_clip, normalise
+from benchmark.zoo.clip import build_clip, is_sigmoid, normalise, tokenizer_of
+from benchmark.zoo.loading import load_state, load_strictly
+from benchmark.zoo.registry import MINI_WEIGHTS
 
 from . import corpus
 from .augment import Crops, centre_crops, random_crops
@@ -49,6 +51,8 @@ _DOG_WORDS = ("dog", "puppy", "puppies", "dogs")
 LABEL_SHARE = 0.35
 OWN_CAPTION_SHARE = 0.5
 AUXILIARY = 0.5
+# a caption fits many images, so the sum over all pairs is far larger than those over the two banks
+SIGMOID_PAIRS = 0.1
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,57 @@ def matches(images: Facts, captions: Facts) -> Tensor:
     )
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What differs between the models: seed, batch and learning rate."""
+
+    seed: int
+    batch_size: int
+    learning_rate: float
+
+
+# a transformer needs many steps more than it needs large batches, and so does a sigmoid
+PLANS = {
+    "clip-guide": Plan(seed=11, batch_size=256, learning_rate=1.5e-3),
+    "clip-score": Plan(seed=23, batch_size=128, learning_rate=1e-3),
+    "sigmoid-guide": Plan(seed=47, batch_size=128, learning_rate=1e-3),
+}
+
+
+def sigmoid_pairs(logits: Tensor, positive: Tensor) -> Tensor:
+    """Loss of SigLIP (Zhai et al. 2023, eq. 1): every pair is a decision of its own.
+
+    Args:
+        logits: [N, M]. positive: [N, M] bool.
+
+    Returns:
+        Sum over the pairs, divided by N.
+    """
+    sign = positive.float() * 2 - 1
+    return -F.logsigmoid(sign * logits.float()).sum(1).mean()
+
+
 def contrastive(logits: Tensor, positive: Tensor) -> Tensor:
     """Cross-entropy of each row against the uniform distribution over its positives."""
     target = positive.float()
     target = target / target.sum(1, keepdim=True)
     return -(target * F.log_softmax(logits.float(), 1)).sum(1).mean()
+
+
+def one_hot(index: Tensor, logits: Tensor) -> Tensor:
+    """[N] classes as the positives [N, M] of ``logits``."""
+    return F.one_hot(index, logits.shape[1]).bool()
+
+
+def load_image_tower(model: nn.Module, path: Path) -> None:
+    """Copy the image encoder of another model of the same shape."""
+    prefix = "visual."
+    tower = {
+        name.removeprefix(prefix): value
+        for name, value in load_state(path).items() if name.startswith(prefix)
+    }  # fmt: skip
+    visual: Any = model.visual
+    load_strictly(visual, tower, "the image tower of the SigLIP")
 
 
 def label_id(domain: str, label: str) -> int:
@@ -192,10 +242,10 @@ class Bank:
 
 
 class ClipRecipe:
-    """Contrastive training with several positives, and two banks of prompts as classifiers.
+    """Contrastive or sigmoid training with several positives, and two banks of prompts besides.
 
     Args:
-        name: ``clip-guide`` or ``clip-score``, also the open_clip configuration.
+        name: a key of ``PLANS``, also the open_clip configuration.
         folder: the corpus.
         cache: working folder of the stylised copies.
     """
@@ -207,13 +257,11 @@ class ClipRecipe:
         self, name: str, folder: Path, cache: Path, *, steps: int, copies: int = 2
     ) -> None:
         self.name = name
-        convolutional = name == "clip-guide"
-        self.seed = 11 if convolutional else 23
-        # a transformer needs many steps more than it needs large batches
-        self.batch_size = 256 if convolutional else 128
+        plan = PLANS[name]
+        self.seed, self.batch_size = plan.seed, plan.batch_size
         self.schedule = Schedule(
             steps=steps,
-            learning_rate=1.5e-3 if convolutional else 1e-3,
+            learning_rate=plan.learning_rate,
             warmup=150,
             weight_decay=0.1,
             ema_decay=0.998,
@@ -223,13 +271,17 @@ class ClipRecipe:
         self.plain_crops, self.styled_crops = Crops(min_area=0.08, whole=0.75), Crops(whole=0.35)
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
-        build_clip(name)  # registers the configuration, which the tokenizer reads
-        self.tokenizer: Any = open_clip.get_tokenizer(name)
+        # registers the configuration, which the tokenizer reads
+        self.sigmoid = is_sigmoid(build_clip(name))
+        self.tokenizer: Any = tokenizer_of(name)
         self._style_tokens = self.tokenizer(list(STYLE_PROMPTS))
         self._content_tokens = self.tokenizer(list(CONTENT_PROMPTS))
 
     def build(self) -> nn.Module:
         model = build_clip(self.name, self.seed)
+        if self.sigmoid:
+            # the images are learnt already: what is new are the loss and the text tower
+            load_image_tower(model, MINI_WEIGHTS / "clip-guide.safetensors")
         return model.to(memory_format=torch.channels_last)
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Facts, Facts]:
@@ -276,19 +328,26 @@ class ClipRecipe:
         text, style_text, content_text = torch.split(text, counts)
         scale = clip.logit_scale.exp().clamp(max=60.0)
         with torch.autocast(device.type, enabled=False):
-            logits = scale * image @ text.T
             positive = matches(known, said).to(device)
-            pairs = (contrastive(logits, positive) + contrastive(logits.T, positive.T)) / 2
             style, content = known.style.to(device), known.content.to(device)
-            named = style <= PHOTO
-            by_style = F.cross_entropy(scale * image[named] @ style_text.T, style[named])
-            plain = style >= PHOTO
-            by_content = F.cross_entropy(scale * image[plain] @ content_text.T, content[plain])
+            named, plain = style <= PHOTO, style >= PHOTO
+            by_style = scale * image[named] @ style_text.T
+            by_content = scale * image[plain] @ content_text.T
+            logits = scale * image @ text.T
+            if self.sigmoid:
+                bias = clip.logit_bias
+                pairs = SIGMOID_PAIRS * sigmoid_pairs(logits + bias, positive)
+                style_loss = sigmoid_pairs(by_style + bias, one_hot(style[named], by_style))
+                content_loss = sigmoid_pairs(by_content + bias, one_hot(content[plain], by_content))
+            else:
+                pairs = (contrastive(logits, positive) + contrastive(logits.T, positive.T)) / 2
+                style_loss = F.cross_entropy(by_style, style[named])
+                content_loss = F.cross_entropy(by_content, content[plain])
             hits = (image[named].detach() @ style_text.detach().T).argmax(1) == style[named]
-        total = pairs + AUXILIARY * (by_style + by_content)
+        total = pairs + AUXILIARY * (style_loss + content_loss)
         return total, {
-            "pairs": float(pairs.detach()), "style": float(by_style.detach()),
-            "content": float(by_content.detach()), "style_top1": float(hits.float().mean()),
+            "pairs": float(pairs.detach()), "style": float(style_loss.detach()),
+            "content": float(content_loss.detach()), "style_top1": float(hits.float().mean()),
         }  # fmt: skip
 
     def finish(self, model: nn.Module) -> nn.Module:
