@@ -32,7 +32,6 @@ from baselines.clipstyler import templated
 from baselines.diffuseit_losses import face_region
 from baselines.training_photos import TrainingPhotos, training_photos
 from benchmark.diffusion.schedule import Schedule
-from benchmark.errors import UsageError
 from benchmark.interface import (
     Guidance,
     MethodCard,
@@ -164,6 +163,7 @@ class DiffusionClip(StyleTransferMethod):
 
     def stylize(self, batch: StyleBatch, noise: NoiseSource) -> Tensor:
         """See the base class; a prompt whose weights are not cached is tuned for first."""
+        batch.prompts()  # refuses a sample without one before anything is tuned
         outputs = []
         for index, request in enumerate(batch.requests):
             image = batch.images[index : index + 1]
@@ -222,8 +222,6 @@ class DiffusionClip(StyleTransferMethod):
     # --- the fine-tuning ------------------------------------------------------------------------
 
     def _weights(self, request: StyleRequest, size: int) -> dict[str, Tensor]:
-        if request.prompt is None:
-            raise UsageError("diffusionclip is guided by prompts, and a sample has none")
         photos = self._training_photos(request.domain, size)
         config = self.config.model_dump(mode="json")
         for unread in ("test_steps", "model_ratio", "training_images"):

@@ -124,7 +124,7 @@ class ZeCon(StyleTransferMethod):
         labels = self.denoiser.labels([r.domain for r in batch.requests], batch.images.device)
         with phase("clip"):
             style = StyleTarget(
-                target=self.clip.encode_text([str(r.prompt) for r in batch.requests]),
+                target=self.clip.encode_text(batch.prompts()),
                 source=self.clip.encode_text([r.source_prompt for r in batch.requests]),
             )
         x = shown = self._start(batch, labels, noise)

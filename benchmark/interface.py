@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from benchmark.errors import UsageError
 from benchmark.noise import NoiseSource
 
 if TYPE_CHECKING:
@@ -95,6 +96,20 @@ class StyleBatch:
     @property
     def sample_ids(self) -> list[str]:
         return [request.sample_id for request in self.requests]
+
+    def prompts(self) -> list[str]:
+        """The target styles in words, one for each sample.
+
+        Raises:
+            UsageError: a sample has none.
+        """
+        prompts = [request.prompt for request in self.requests]
+        if any(prompt is None for prompt in prompts):
+            raise UsageError(
+                "this method is guided by prompts, and a sample has none: give it --prompts or "
+                "--prompt"
+            )
+        return [str(prompt) for prompt in prompts]
 
     def to(self, device: torch.device | str) -> StyleBatch:
         """The batch on another device."""

