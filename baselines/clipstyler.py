@@ -23,8 +23,7 @@ Differences:
   upstream divides 0 by 0 and its run ends in NaN (rare, and rarer the larger the crops);
 - sizes that upstream gives in pixels of a 512x512 image are shares of the side here.
 
-The fast variant (``train_fast.py``) is not part of this file: it fine-tunes a pretrained AdaIN
-decoder on a folder of photographs.
+The fast variant (``train_fast.py``) is :mod:`baselines.clipstyler_fast`.
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ from benchmark.profiling import phase
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
+    from benchmark.zoo.clip import ClipEncoder
 
 # ITU-R 601 luma, rounded as in torchvision
 _LUMA = (0.2989, 0.587, 0.114)
@@ -127,12 +127,11 @@ def rejecting_mean(distances: Tensor, threshold: float) -> Tensor:
 
 
 def shown(image: Tensor, contrast: float, stretch: bool) -> Tensor:
-    """The picture that upstream saves: [B, 3, H, W] in [0, 1] -> the same.
+    """The picture that upstream saves: [B, 3, H, W], nominally in [0, 1] -> within [0, 1].
 
     Contrast is taken about the mean luma (``adjust_contrast``); stretching maps smallest and
     largest value of a picture to 0 and 1 (``save_image(normalize=True)``).
     """
-    image = image.clamp(0, 1)
     luma = (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
     mean = luma.mean((1, 2, 3), keepdim=True)
     image = (contrast * image + (1 - contrast) * mean).clamp(0, 1)
@@ -152,6 +151,28 @@ def templated(prompt: str) -> list[str]:
     from open_clip import OPENAI_IMAGENET_TEMPLATES as TEMPLATES
 
     return [fill(prompt) for fill in TEMPLATES if fill("{}") != _NOT_UPSTREAM]
+
+
+@torch.no_grad()
+def embed_prompt(clip: ClipEncoder, prompt: str | None, templates: bool) -> Tensor:
+    """Unit mean of the embeddings of a prompt's sentences, [1, D].
+
+    Raises:
+        UsageError: the prompt is missing or empty, or the text encoder cannot read it.
+    """
+    if prompt is None:
+        raise UsageError("clipstyler is guided by a prompt and there is none: give it prompts")
+    if not prompt.strip():
+        raise UsageError(f"the prompt {prompt!r} is empty: describe the style in words")
+    with phase("clip"):
+        texts = templated(prompt) if templates else [prompt]
+        return F.normalize(clip.encode_text(texts).mean(0, keepdim=True), dim=-1)
+
+
+def embed_images(clip: ClipEncoder, images: Tensor, mode: str) -> Tensor:
+    """Unit embeddings of [N, 3, h, w] images in [0, 1], resized by a mode: [N, D]."""
+    resized = resize(images, clip.input_size, mode)
+    return F.normalize(clip.encode_image(resized * 2 - 1), dim=-1)
 
 
 class ClipStyler(StyleTransferMethod):
@@ -188,8 +209,8 @@ class ClipStyler(StyleTransferMethod):
                 a templated prompt that the text encoder cannot read, an unknown VGG layer.
         """
         side = self._crop_side(batch.images)
-        prompts = {text: self._embed_text(text) for r in batch.requests
-                   for text in (str(r.prompt), r.source_prompt)}  # fmt: skip
+        texts = {*batch.prompts(), *(request.source_prompt for request in batch.requests)}
+        prompts = {text: self._embed_text(text) for text in texts}
         outputs = []
         for place, request in enumerate(batch.requests):
             own = NoiseSource(noise.run_seed, [request.sample_id], noise.device)
@@ -216,19 +237,12 @@ class ClipStyler(StyleTransferMethod):
             )
         return side
 
-    @torch.no_grad()
     def _embed_text(self, prompt: str) -> Tensor:
-        """Unit mean of the templates' embeddings, [1, D]."""
-        if not prompt.strip():
-            raise UsageError(f"the prompt {prompt!r} is empty: describe the style in words")
-        with phase("clip"):
-            texts = templated(prompt) if self.config.templates else [prompt]
-            return F.normalize(self.clip.encode_text(texts).mean(0, keepdim=True), dim=-1)
+        return embed_prompt(self.clip, prompt, self.config.templates)
 
     def _embed(self, images: Tensor, mode: str) -> Tensor:
-        """Unit embeddings of [N, 3, h, w] images in [0, 1]: [1, N, D]."""
-        resized = resize(images, self.clip.input_size, mode)
-        return F.normalize(self.clip.encode_image(resized * 2 - 1), dim=-1)[None]
+        """[N, 3, h, w] -> [1, N, D]."""
+        return embed_images(self.clip, images, mode)[None]
 
     def optimise(
         self, image: Tensor, style: StyleTarget, noise: NoiseSource, side: int

@@ -141,16 +141,22 @@ def cut_windows(image: Tensor, windows: Windows, side: int) -> Tensor:
     """Cut the crops and warp each; black (0) surrounds a crop.
 
     Args:
-        image: [1, 3, H, W] in [0, 1].
+        image: [1, C, H, W] in [0, 1]; pictures that are cut alike may lie in it as channels.
 
     Returns:
-        [N, 3, side, side].
+        [N, C, side, side].
     """
     width = image.shape[3]
     axis = torch.arange(side)
     x, y = windows.corners[:, :1] + axis, windows.corners[:, 1:] + axis
     places = (y[:, :, None] * width + x[:, None, :]).flatten().to(image.device)
-    crops = image[0].flatten(1).index_select(1, places).view(3, -1, side, side).transpose(0, 1)
+    crops = (
+        image[0]
+        .flatten(1)
+        .index_select(1, places)
+        .view(image.shape[1], -1, side, side)
+        .transpose(0, 1)
+    )
     # corners are the pixels 0 and side - 1, but what is mapped are the centres k + 0.5
     last = max(side - 1, 1)
     homography = perspective_map(2 * windows.inward.double() / last)

@@ -1,7 +1,7 @@
 """Random crops of images for CLIP, cut by one grid sampling for all samples and crops.
 
 The distribution is that of ZeCon's augmentation (``YSerin/ZeCon`` at commit 51e679e, through
-kornia): RandomResizedCrop, RandomAffine(15 degrees, translate 0.1, border padding), then
+kornia): RandomResizedCrop, RandomAffine(15 degrees, vertical shift 0.1, border padding), then
 RandomPerspective(0.7, zero padding). Upstream resamples three times and pools; here the three maps
 are composed and the image is sampled once, which is sharper and leaves no loop over crops.
 """
@@ -18,7 +18,8 @@ from torch import Tensor
 from benchmark.noise import NoiseSource
 
 _MAX_ANGLE = math.radians(15.0)
-_MAX_SHIFT = 0.1  # of the side
+# of the sides, (x, y): kornia reads upstream's translate=0.1 as the maxima (0, 0.1)
+_MAX_SHIFT = (0.0, 0.1)
 _DISTORTION = 0.7
 _LOG_RATIO = math.log(4.0 / 3.0)
 # uniform draws of one crop: area, ratio, place (2), angle, shift (2), four corners (8)
@@ -77,9 +78,10 @@ def draw_crops(
     if not augment:
         # without augmentation both maps are the identity
         angle, shift, corners = angle * 0 + 0.5, shift * 0 + 0.5, corners * 0
+    moved = (2 * shift - 1) * 2 * shift.new_tensor(_MAX_SHIFT)
     maps = CropMaps(
         centre, half,
-        affine_map((2 * angle - 1) * _MAX_ANGLE, (2 * shift - 1) * 2 * _MAX_SHIFT),
+        affine_map((2 * angle - 1) * _MAX_ANGLE, moved),
         perspective_map(corners.view(*corners.shape[:-1], 4, 2) * _DISTORTION),
     )  # fmt: skip
     return CropMaps(*(part.float() for part in vars(maps).values())).to(noise.device)

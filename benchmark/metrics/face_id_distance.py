@@ -15,7 +15,7 @@ from benchmark.metrics.pixels import require_pairs, to_float
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
-    from benchmark.zoo.face import FaceEmbedder
+    from benchmark.zoo.face import FaceModel
 
 
 class FaceIdDistance(SampleMetric):
@@ -26,7 +26,7 @@ class FaceIdDistance(SampleMetric):
     ``not_applicable``.
 
     Args:
-        embedder: an ArcFace-style identity encoder.
+        embedder: an identity encoder.
         faces: of the sources, and the aligner that cuts crops.
     """
 
@@ -37,7 +37,7 @@ class FaceIdDistance(SampleMetric):
     encoders = ("face",)
     description = "1 - cosine of face identity embeddings, both aligned on the source's landmarks"
 
-    def __init__(self, embedder: FaceEmbedder, faces: SourceFaces) -> None:
+    def __init__(self, embedder: FaceModel, faces: SourceFaces) -> None:
         super().__init__()
         self.embedder = embedder
         self._faces = faces
@@ -60,8 +60,8 @@ class FaceIdDistance(SampleMetric):
         if found:
             rows, faces = [row for row, _ in found], [face for _, face in found]
             size = self.embedder.input_size
-            crop = self._faces.aligner.crop
-            before = self.embedder.embed(crop(to_float(sources[rows]), faces, size))
-            after = self.embedder.embed(crop(to_float(outputs[rows]), faces, size))
+            cut, aligner = self.embedder.cut, self._faces.aligner
+            before = self.embedder.embed(cut(aligner, to_float(sources[rows]), faces, size))
+            after = self.embedder.embed(cut(aligner, to_float(outputs[rows]), faces, size))
             values[rows] = 1 - cosine(before, after)
         self._keep(values, missing)

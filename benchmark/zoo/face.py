@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +157,21 @@ def _crop(image: Tensor, landmarks: Points, template: Points, size: int) -> Tens
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+class FaceModel(nn.Module, ABC):
+    """What turns a cut-out face into a vector of identity."""
+
+    input_size: ClassVar[int]
+
+    @abstractmethod
+    def embed(self, crops: Tensor) -> Tensor:
+        """Unit vectors [N, D] float32 of crops [N, 3, input_size, input_size] in [-1, 1]."""
+
+    @staticmethod
+    def cut(aligner: FaceAligner, images: Tensor, faces: Sequence[Face], size: int) -> Tensor:
+        """Crops as the model wants them, [N, 3, size, size]: at the landmarks, unless it says."""
+        return aligner.crop(images, faces, size)
+
+
 class ResidualBlock(nn.Module):
     """BN - conv - BN - PReLU - conv - BN with a skip, the improved residual unit of ArcFace."""
 
@@ -181,7 +197,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class FaceEmbedder(nn.Module):
+class FaceEmbedder(FaceModel):
     """Embeds aligned 64x64 face crops so that crops of one person are near.
 
     Args:
@@ -189,7 +205,7 @@ class FaceEmbedder(nn.Module):
         dim: length of an embedding.
     """
 
-    input_size = 64
+    input_size: ClassVar[int] = 64
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), dim: int = 128) -> None:
         super().__init__()

@@ -99,7 +99,7 @@ class _Sentences(list[str]):
         return self
 
 
-def _stand_in_clip() -> Any:
+def stand_in_clip() -> Any:
     module: Any = types.ModuleType("clip")
     module.tokenize = _Sentences
     model = SimpleNamespace(
@@ -156,7 +156,7 @@ def run(folder: Path, steps: int) -> tuple[dict[str, Any], dict[str, list[Any]]]
         with (
             patch.dict(
                 sys.modules,
-                {"clip": _stand_in_clip(), "StyleNet": SimpleNamespace(UNet=network)},
+                {"clip": stand_in_clip(), "StyleNet": SimpleNamespace(UNet=network)},
             ),
             patch.object(sys, "argv", ["train_CLIPstyler.py", *words]),
             patch.object(

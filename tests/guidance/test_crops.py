@@ -182,3 +182,11 @@ def test_deterministic_sampling_gives_the_same_crops_and_gradients() -> None:
             torch.use_deterministic_algorithms(False)
     for usual, deterministic_result in zip(*results, strict=True):
         torch.testing.assert_close(usual, deterministic_result, atol=1e-5, rtol=1e-5)
+
+
+def test_crops_are_shifted_up_and_down_alone_as_upstream() -> None:
+    maps = draw_crops(NoiseSource(0, ["a"]), "crops", 400, scale=None, augment=True)
+    rotation, moved = maps.affine[..., :2], maps.affine[..., 2:]
+    shift = -torch.linalg.solve(rotation, moved)[..., 0]  # undo the rotation of the inverse map
+    assert shift[..., 0].abs().max() < 1e-6
+    assert 0.18 < shift[..., 1].abs().max() <= 0.2  # a tenth of the side, which is 2 long

@@ -201,6 +201,11 @@ QUICK: dict[str, tuple[str, ...]] = {
         "rounds=1",
     ),
     "gatys": ("evaluations=3",),
+    "adain": (),
+    "clipstyler-fast": ("steps=2", "n_patches=2", "batch_size=1"),
+    "vqgan-clip": ("iterations=2", "n_cuts=4"),
+    "styleclip": ("inversion_steps=2", "steps=2"),
+    "stylegan-nada": ("inversion_steps=2", "iterations=2"),
     "clipstyler": ("steps=3", "n_patches=4", "templates=false"),
     "diffuseit": (
         "respacing=12",

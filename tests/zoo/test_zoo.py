@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from benchmark.zoo import ModelZoo, registry
 from benchmark.zoo.denoiser import Denoiser
 from benchmark.zoo.mini.unet import CLASSES
 from benchmark.zoo.models import inventory
-from benchmark.zoo.registry import model_card, model_ids
+from benchmark.zoo.registry import Kind, model_card, model_ids
 from tests.golden.official_format import SAVED_UNET, UNET_TIMESTEPS, picture
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -59,7 +60,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_registered_cards_are_valid_and_protocols_name_existing_models() -> None:
     cards = [model_card(name) for name in model_ids()]
-    assert {card.kind for card in cards} == {"unet", "clip", "vgg", "dino", "face"}
+    assert {card.kind for card in cards} == {*get_args(Kind)}
     assert len({(card.ships, card.file) for card in cards}) == len(cards)
     for protocol in protocol_names():
         for model in load_protocol(protocol).models.values():

@@ -1,0 +1,49 @@
+"""Writes arcface.safetensors: embeddings of the official IR-SE50 with weights drawn from names.
+
+``python -m tests.golden.make_arcface --diffusionclip DIR`` with a checkout of
+github.com/gwang-kim/DiffusionCLIP at e4bfb25, whose ``models/insight_face`` is the code of
+TreB1eN/InsightFace_Pytorch that StyleCLIP, DiffusionCLIP and DiffuseIT share.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from tests.golden.official_format import filled_state, picture, shapes_of
+from tests.golden.upstream import HERE, checkouts, contiguous, official
+
+
+def faces() -> torch.Tensor:
+    return picture("arcface/faces", 112, batch=2)
+
+
+def weights(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    """Weights under which activations neither vanish nor explode in fifty layers."""
+    state = filled_state(shapes, "arcface")
+    for name, value in state.items():
+        if name.endswith("running_var"):
+            state[name] = 1 + value.abs()
+        elif name.endswith("num_batches_tracked"):
+            state[name] = torch.zeros((), dtype=torch.int64)
+    return state
+
+
+def main() -> None:
+    checkouts("diffusionclip")
+    module = official("models.insight_face.model_irse")
+    network = module.Backbone(input_size=112, num_layers=50, drop_ratio=0.6, mode="ir_se").eval()
+    shapes = shapes_of(network)
+    network.load_state_dict(weights(shapes))
+    with torch.no_grad():
+        found = {"embeddings": network(faces())}
+    save_file(contiguous(found), HERE / "arcface.safetensors")
+    (HERE / "arcface_shapes.json").write_text(json.dumps(shapes, sort_keys=True) + "\n")
+    sys.stdout.write(f"{found['embeddings'].shape}, {len(shapes)} tensors\n")
+
+
+if __name__ == "__main__":
+    main()
