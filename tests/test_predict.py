@@ -132,7 +132,8 @@ def test_chunk_records_of_an_earlier_version_still_load_and_shares_are_even() ->
     assert (record.energy_joules, record.preparation_seconds) == (None, None)
     (first, second) = merge_samples(["a", "b"], {0: record})
     assert (first.seconds, first.energy_joules, first.preparation_seconds) == (2.0, None, None)
-    costly = record.model_copy(update={"energy_joules": 30.0, "preparation_seconds": {"golden": 9.0}})
+    spent = {"energy_joules": 30.0, "preparation_seconds": {"golden": 9.0}}
+    costly = record.model_copy(update=spent)
     (first, second) = merge_samples(["a", "b"], {0: costly})
     assert (second.energy_joules, second.preparation_seconds) == (15.0, 4.5)
 

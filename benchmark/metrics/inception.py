@@ -9,12 +9,11 @@ pooling: means leave the padding out, and the last block takes a maximum (pytorc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import HttpUrl
 from torch import Tensor, nn
 from torchvision.models import Inception3
 from torchvision.models.inception import (
@@ -28,35 +27,15 @@ from torchvision.models.inception import (
 )
 
 from benchmark.metrics.pixels import require_pixels
-from benchmark.zoo.loading import load_state, load_strictly, verify_file
-from benchmark.zoo.registry import ModelCard
+from benchmark.zoo.checkpoint_file import verify_file
+from benchmark.zoo.loading import load_state, load_strictly
+from benchmark.zoo.registry import model_card
 
 INPUT_SIDE = 299
 CLASSES = 1008  # of the TensorFlow graph; torchvision's has 1000
 
 
-class InceptionCard(ModelCard):
-    """The card of the one checkpoint that no role of a protocol asks for."""
-
-    kind: Literal["inception"] = "inception"  # type: ignore[assignment]
-
-
-CARD = InceptionCard(
-    id="inception-fid",
-    title="Inception-v3 of FID, TensorFlow's 2015-12-05 graph",
-    file="pt_inception-2015-12-05-6726825d.pth",
-    urls=(
-        HttpUrl(
-            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-            "pt_inception-2015-12-05-6726825d.pth"
-        ),
-    ),
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    bytes=95628359,
-    licence="Apache-2.0 (pytorch-fid, TensorFlow models)",
-    source="mseitzer/pytorch-fid README",
-    note="the hash agrees in several public files and begins with the digits in the name",
-)
+CARD = model_card("inception-fid")
 
 
 class _Pooling:
@@ -109,10 +88,19 @@ class FidInception(Inception3):  # type: ignore[misc]
         """
         path = CARD.path(weights_dir)
         verify_file(CARD, path)
+        return cls.from_state_dict(load_state(path))
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> FidInception:
+        """The frozen network with given weights.
+
+        Raises:
+            WeightsError: names or shapes do not fit.
+        """
         with torch.device("meta"):
             model = cls()
         model.to_empty(device="cpu")
-        load_strictly(model, load_state(path), "the Inception-v3 of FID")
+        load_strictly(model, state, "the Inception-v3 of FID")
         model.eval().requires_grad_(False)
         return model
 

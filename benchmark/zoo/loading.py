@@ -6,12 +6,11 @@ recognised by its first bytes, not by its name.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,70 +18,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark.errors import WeightsError
+from benchmark.zoo.checkpoint_file import FETCH_AGAIN, require_checkpoint
+from benchmark.zoo.lightning import callbacks_as_names, without_trainer
 from benchmark.zoo.pickled import foreign_globals
 
-if TYPE_CHECKING:
-    from benchmark.zoo.registry import ModelCard
-
-_HEAD = 512
-_LARGEST_HEADER = 100_000_000  # of the safetensors format, in bytes
-_FETCH_AGAIN = "Delete the file and fetch it again."
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _file_type(head: bytes) -> str:
-    start = head.lstrip()[:15].lower()
-    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
-        return "html"
-    if head.startswith(b"PK\x03\x04"):
-        return "zip"
-    if head.startswith(b"version https://git-lfs"):
-        return "lfs"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _LARGEST_HEADER:
-        return "safetensors"
-    if head.startswith(b"\x80"):
-        return "pickle"
-    return "unknown"
-
-
-def _require_checkpoint(path: Path) -> str:
-    """Type of a file whose first bytes look like a checkpoint; the error says what else it is."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except IsADirectoryError as error:
-        raise WeightsError(f"{path} is a folder, not a checkpoint file") from error
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    kind = _file_type(head)
-    if kind == "html":
-        raise WeightsError(
-            f"{path} is a web page, not a checkpoint: the server answered with an error or a "
-            f"quota page, which was saved under this name. {_FETCH_AGAIN}"
-        )
-    if kind == "lfs":
-        raise WeightsError(
-            f"{path} is a Git LFS pointer, not the checkpoint itself. Fetch the real file "
-            f"(git lfs pull)."
-        )
-    if not head:
-        raise WeightsError(f"{path} is empty. {_FETCH_AGAIN}")
-    if kind == "unknown":
-        raise WeightsError(
-            f"{path} is of an unknown file type (first bytes {head[:8].hex(' ')}). Supported are "
-            f"safetensors files and PyTorch state dicts (.pt, .pth, .ckpt, .bin); a truncated or "
-            f"renamed file looks like this too."
-        )
-    return kind
+# of a StyleGAN2 that was trained: what is drawn with; the rest is the state of the training
+_STYLEGAN2 = ("g_ema", "latent_avg")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, on the CPU, in the stored types.
+
+    A state dict that is stored under a key gives names that begin with the key and a dot. Of a
+    StyleGAN2 checkpoint (rosinality's) ``g_ema`` and ``latent_avg`` are taken, of a Lightning
+    checkpoint the model's state dict.
 
     Args:
         path: safetensors, or a ``torch.save`` file that holds a mapping of names to tensors.
@@ -93,34 +42,50 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.exists():
         raise WeightsError(f"{path} does not exist")
-    kind = _require_checkpoint(path)
+    kind = require_checkpoint(path)
     if kind == "safetensors":
         try:
             state: object = load_file(path)
         except (SafetensorError, OSError) as error:
             raise WeightsError(
-                f"{path} is truncated or damaged ({error}). {_FETCH_AGAIN}"
+                f"{path} is truncated or damaged ({error}). {FETCH_AGAIN}"
             ) from error
     else:
-        state = _load_pickled(path, kind)
+        state = without_trainer(_load_pickled(path, kind))
     if not isinstance(state, Mapping):
         raise WeightsError(
             f"{path} holds a {type(state).__name__}, not a mapping of parameter names to tensors"
         )
-    others = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if others:
+    if isinstance(state.get(_STYLEGAN2[0]), Mapping):
+        state = {key: state[key] for key in _STYLEGAN2 if key in state}
+    tensors = _unfolded(state)
+    if tensors is None:
+        others = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
         raise WeightsError(
             f"{path} is not a plain state dict: {_some(others)} hold no tensors. Save the model's "
             f"state dict alone."
         )
-    return {str(key): value for key, value in state.items()}
+    return tensors
+
+
+def _unfolded(state: Mapping[Any, object]) -> dict[str, Tensor] | None:
+    """Tensors by name, those of mappings in it by dotted names; None if there is anything else."""
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        parts = value if isinstance(value, Mapping) else {None: value}
+        for name, part in parts.items():
+            if not isinstance(part, Tensor):
+                return None
+            found[str(key) if name is None else f"{key}.{name}"] = part
+    return found
 
 
 def _load_pickled(path: Path, kind: str) -> object:
     if kind == "zip" and not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path} is truncated: its archive has no end. {_FETCH_AGAIN}")
+        raise WeightsError(f"{path} is truncated: its archive has no end. {FETCH_AGAIN}")
     try:
-        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+        with callbacks_as_names():
+            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError,
             AttributeError, TypeError) as error:  # fmt: skip
         foreign = foreign_globals(path)
@@ -131,52 +96,8 @@ def _load_pickled(path: Path, kind: str) -> object:
                 f"to safetensors on a machine you can lose, or take another copy."
             ) from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is truncated or damaged ({reason}). {_FETCH_AGAIN}") from error
+        raise WeightsError(f"{path} is truncated or damaged ({reason}). {FETCH_AGAIN}") from error
     return loaded
-
-
-def verify_file(card: ModelCard, path: Path) -> str:
-    """Check that a checkpoint is there and is the one that was meant; its SHA-256.
-
-    Raises:
-        WeightsError: missing (with what to do), truncated, or of another hash (both are named).
-    """
-    if not path.is_file():
-        raise WeightsError(missing_message(card, path))
-    size = path.stat().st_size
-    if card.bytes is not None and size != card.bytes:
-        _require_checkpoint(path)
-        what = "truncated" if size < card.bytes else "not the expected file"
-        raise WeightsError(
-            f"{path} (model {card.id!r}) is {what}: {size:,} bytes instead of {card.bytes:,}. "
-            f"{_FETCH_AGAIN}"
-        )
-    found = file_sha256(path)
-    if card.sha256 is not None and found != card.sha256:
-        _require_checkpoint(path)
-        raise WeightsError(
-            f"{path} (model {card.id!r}) has the wrong hash.\n  expected SHA-256 {card.sha256}\n"
-            f"  found    SHA-256 {found}\nThe file is damaged or another one. {_FETCH_AGAIN}"
-        )
-    return found
-
-
-def missing_message(card: ModelCard, path: Path) -> str:
-    """What to do about a checkpoint that is not there."""
-    if card.ships:
-        return (
-            f"the model {card.id!r} ships with the package, but {path} is missing: reinstall "
-            f"stylebench (pip install --force-reinstall --no-deps stylebench)"
-        )
-    lines = [f"the model {card.id!r} ({card.title}) is not present.", f"  place the file at {path}"]
-    lines += [f"  {'from' if not index else '  or'} {url}" for index, url in enumerate(card.urls)]
-    lines.append(f"  SHA-256 {card.sha256 or 'not published'}")
-    direct = [url for url in card.urls if url.host != "drive.google.com"]  # that answers with HTML
-    if direct:
-        lines.append(f"  e.g. curl -L --fail --create-dirs -o '{path}' '{direct[0]}'")
-    lines.append(f"  licence: {card.licence}")
-    lines.append("or name the folder that has it with --weights-dir.")
-    return "\n".join(lines)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,27 +11,26 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from benchmark.cache import cache_root
 from benchmark.diffusion.unet import UNet, UNetConfig
 from benchmark.errors import UsageError, WeightsError
+from benchmark.zoo.checkpoint_file import default_weights_dir, verify_file
 from benchmark.zoo.denoiser import Denoiser
-from benchmark.zoo.loading import load_state, load_strictly, verify_file
+from benchmark.zoo.loading import load_state, load_strictly
 from benchmark.zoo.registry import Kind, ModelCard, model_card, model_ids
+from benchmark.zoo.weights_lock import recorded
 
 if TYPE_CHECKING:
+    from benchmark.zoo.adain import AdaInDecoder, NormalisedVgg
     from benchmark.zoo.clip import ClipEncoder
     from benchmark.zoo.dino import DinoViT
-    from benchmark.zoo.face import FaceEmbedder
+    from benchmark.zoo.face import FaceModel
+    from benchmark.zoo.stylegan2 import StyleGan2
     from benchmark.zoo.vgg import VggFeatures
+    from benchmark.zoo.vqgan import VqGan
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=nn.Module)
-
-
-def default_weights_dir() -> Path:
-    """Folder of checkpoints that do not ship, unless ``--weights-dir`` names another."""
-    return cache_root() / "weights"
 
 
 class ModelZoo:
@@ -43,7 +42,8 @@ class ModelZoo:
 
     Args:
         roles: role (``denoiser``, ``guide``, ``judge``, ``vgg``, ``dino``, ``face``) -> model id.
-        weights_dir: folder of checkpoints that do not ship; default :func:`default_weights_dir`.
+        weights_dir: folder of checkpoints that do not ship; default ``weights`` in the cache
+            folder.
         device: where the models go.
     """
 
@@ -63,6 +63,10 @@ class ModelZoo:
         self.device = torch.device(device)
         for model in self._models.values():
             model.to(self.device)
+
+    def loaded(self) -> dict[str, nn.Module]:
+        """Models by id that were asked for so far; they are shared, and must stay as they are."""
+        return dict(self._models)
 
     def denoiser(self) -> Denoiser:
         """The U-Net of role ``denoiser``, channels-last."""
@@ -86,11 +90,43 @@ class ModelZoo:
 
         return self._get("dino", "dino", DinoViT)
 
-    def face(self) -> FaceEmbedder:
-        """The face embedder of role ``face``."""
-        from benchmark.zoo.face import FaceEmbedder
+    def face(self, role: str = "face") -> FaceModel:
+        """A face embedder: ``face``, or ``face-arcface`` where a protocol names a second one."""
+        from benchmark.zoo.face import FaceModel
 
-        return self._get("face", "face", FaceEmbedder)
+        kind = self._card(role).kind
+        found = self._get(role, kind if kind in ("facenet", "arcface") else "face", nn.Module)
+        assert isinstance(found, FaceModel)
+        return found
+
+    def vqgan(self) -> VqGan:
+        """The vector-quantising autoencoder of role ``vqgan``."""
+        from benchmark.zoo.vqgan import VqGan
+
+        return self._get("vqgan", "vqgan", VqGan)
+
+    def generator(self) -> StyleGan2:
+        """The StyleGAN2 of role ``generator``; ``domains`` says what it draws."""
+        from benchmark.zoo.stylegan2 import StyleGan2
+
+        return self._get("generator", "stylegan2", StyleGan2)
+
+    def adain_decoder(self) -> AdaInDecoder:
+        """The decoder of role ``adain``, which inverts the encoder of role ``adain-encoder``."""
+        from benchmark.zoo.adain import AdaInDecoder
+
+        return self._get("adain", "adain", AdaInDecoder)
+
+    def adain_encoder(self) -> NormalisedVgg | VggFeatures:
+        """The features of role ``adain-encoder``: a VGG of either kind, for images in [0, 1]."""
+        from benchmark.zoo.adain import NormalisedVgg
+
+        role = "adain-encoder"
+        if self._card(role).kind == "vgg":
+            from benchmark.zoo.vgg import VggFeatures
+
+            return self._get(role, "vgg", VggFeatures)
+        return self._get(role, "vgg-normalised", NormalisedVgg)
 
     def verified_hashes(self, roles: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """What plays each role, for the manifest; files not verified yet are verified now.
@@ -103,7 +139,7 @@ class ModelZoo:
             the registry knows no hash to compare with.
 
         Raises:
-            UsageError: a role the protocol does not fill.
+            UsageError: a role the protocol does not fill, or fills with a model that has no loader.
             WeightsError: a file that is missing or not the right one.
         """
         found: dict[str, dict[str, Any]] = {}
@@ -124,15 +160,18 @@ class ModelZoo:
                 f"the protocol names no model for the role {role!r}; it fills: "
                 f"{', '.join(sorted(self.roles))}"
             )
-        return model_card(self.roles[role])
+        card = model_card(self.roles[role])
+        require_loader(card)
+        return card
 
     def _verify(self, card: ModelCard) -> str:
         if card.id not in self._hashes:
             path = card.path(self.weights_dir)
             self._hashes[card.id] = verify_file(card, path)
-            if card.sha256 is None:
+            if card.sha256 is None and recorded(card, path.parent) is None:
                 log.warning(
-                    "%s is used as it is: no hash of model %r is known to compare with",
+                    "%s is used as it is: no hash of model %r is known to compare with; `bench "
+                    "weights add` records one",
                     path,
                     card.id,
                 )
@@ -163,27 +202,13 @@ def build(card: ModelCard, path: Path) -> nn.Module:
     """The model of a card with the weights of a file, on the CPU.
 
     Raises:
+        UsageError: there is no loader for models of its kind.
         WeightsError: the file is unsafe or damaged, or does not fit the card's architecture.
     """
+    require_loader(card)
     state = load_state(path)
     try:
-        if card.kind == "unet":
-            return _denoiser(card, state)
-        if card.kind == "clip":
-            from benchmark.zoo.clip import ClipEncoder
-
-            return ClipEncoder.from_state_dict(state, str(card.architecture), card.id)
-        if card.kind == "vgg":
-            from benchmark.zoo.vgg import VggFeatures
-
-            return VggFeatures.from_state_dict(state)
-        if card.kind == "dino":
-            from benchmark.zoo.dino import DinoViT
-
-            return DinoViT.from_state_dict(state)
-        from benchmark.zoo.face import FaceEmbedder
-
-        return FaceEmbedder.from_state_dict(state)
+        return _BUILDERS[card.kind](card, state)
     except WeightsError as error:
         raise WeightsError(f"{path} (model {card.id!r}): {error}") from error
 
@@ -209,11 +234,126 @@ def _denoiser(card: ModelCard, state: dict[str, Tensor]) -> Denoiser:
         raise WeightsError(f"its card is wrong: {error}") from error
 
 
+def _clip(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.clip import ClipEncoder
+
+    return ClipEncoder.from_state_dict(state, str(card.architecture), card.id)
+
+
+def _vgg(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.vgg import VggFeatures
+
+    return VggFeatures.from_state_dict(state)
+
+
+def _dino(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.dino import DinoViT
+
+    return DinoViT.from_state_dict(state)
+
+
+def _face(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.face import FaceEmbedder
+
+    return FaceEmbedder.from_state_dict(state)
+
+
+def _facenet(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.face_official import FaceNet
+
+    return FaceNet.from_state_dict(state)
+
+
+def _arcface(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.face_official import ArcFaceIrSe50
+
+    return ArcFaceIrSe50.from_state_dict(state)
+
+
+def _vqgan(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.vqgan import VqGan
+
+    return VqGan.from_state_dict(state, card.architecture)
+
+
+def _stylegan2(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.stylegan2 import StyleGan2
+
+    return StyleGan2.from_state_dict(state, card.architecture, card.domains)
+
+
+def _adain(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.adain import AdaInDecoder
+
+    return AdaInDecoder.from_state_dict(state)
+
+
+def _normalised_vgg(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.zoo.adain import NormalisedVgg
+
+    return NormalisedVgg.from_state_dict(state)
+
+
+def _inception(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    from benchmark.metrics.inception import FidInception
+
+    return FidInception.from_state_dict(state)
+
+
+# imports are made where they are needed: open_clip and facenet take seconds
+_BUILDERS: dict[Kind, Callable[[ModelCard, dict[str, Tensor]], nn.Module]] = {
+    "unet": _denoiser,
+    "clip": _clip,
+    "vgg": _vgg,
+    "dino": _dino,
+    "face": _face,
+    "facenet": _facenet,
+    "arcface": _arcface,
+    "vqgan": _vqgan,
+    "stylegan2": _stylegan2,
+    "adain": _adain,
+    "vgg-normalised": _normalised_vgg,
+    "inception": _inception,
+}
+
+
+def file_status(card: ModelCard, path: Path) -> str:
+    """What a checkpoint that is right was compared with.
+
+    ``verified``: the registry's hash; ``locked``: that of the first download; ``unpinned``: none.
+
+    Raises:
+        WeightsError: missing, damaged or another file.
+    """
+    verify_file(card, path)
+    if card.sha256 is not None:
+        return "verified"
+    return "locked" if recorded(card, path.parent) is not None else "unpinned"
+
+
+def can_load(card: ModelCard) -> bool:
+    """Whether this version builds models of the card's kind."""
+    return card.kind in _BUILDERS
+
+
+def require_loader(card: ModelCard) -> None:
+    """Refuse a model that is only registered.
+
+    Raises:
+        UsageError: this version builds no model of the card's kind.
+    """
+    if not can_load(card):
+        raise UsageError(
+            f"the model {card.id!r} is registered, but this version of stylebench has no loader "
+            f"for the kind {card.kind!r}; it loads {', '.join(sorted(_BUILDERS))}"
+        )
+
+
 def inventory(weights_dir: Path | None = None) -> list[dict[str, Any]]:
     """Every registered model with its place and state, sorted by name.
 
-    ``status`` is ``verified``, ``unpinned`` (present, but no hash is known), ``not present`` or
-    ``damaged`` (the reason is in ``problem``). Hashing a large file takes seconds.
+    ``status`` is that of :func:`file_status`, or ``not present``, or ``damaged`` (the reason is in
+    ``problem``). Hashing a large file takes seconds.
     """
     folder = weights_dir if weights_dir is not None else default_weights_dir()
     rows = []
@@ -223,8 +363,7 @@ def inventory(weights_dir: Path | None = None) -> list[dict[str, Any]]:
         status, problem = "not present", None
         if path.is_file():
             try:
-                verify_file(card, path)
-                status = "verified" if card.sha256 else "unpinned"
+                status = file_status(card, path)
             except WeightsError as error:
                 status, problem = "damaged", str(error)
         rows.append(

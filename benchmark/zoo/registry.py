@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
 from benchmark.errors import WeightsError, unknown_name
 
-Kind = Literal["unet", "clip", "vgg", "dino", "face"]
+Kind = Literal[
+    "unet", "clip", "vgg", "dino", "face", "vqgan", "stylegan2", "adain", "vgg-normalised",
+    "inception", "facenet", "arcface",
+]  # fmt: skip
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
 
@@ -38,12 +41,17 @@ class ModelCard(BaseModel):
     licence: str
     architecture: dict[str, Any] | str | None = Field(
         default=None,
-        description="a U-Net's config, a CLIP's open_clip name; other kinds tell by their shapes",
+        description="config of a U-Net or generator, open_clip name of a CLIP; other kinds tell by "
+        "their shapes",
     )
     classes: tuple[str, ...] | None = Field(
         default=None, description="labels of a class-conditional denoiser, in index order"
     )
+    domains: tuple[str, ...] | None = Field(
+        default=None, description="what a generator draws, where it is not everything"
+    )
     source: str = Field(description="repository or page the facts come from")
+    paper: str | None = Field(default=None, description="arXiv id, or a citation")
     note: str | None = None
 
     def path(self, weights_dir: Path) -> Path:
@@ -68,7 +76,7 @@ def _trained_facts(path: Path, kind: Kind) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         facts = {"sha256": card["sha256"]}
-        if kind == "unet":
+        if kind in ("unet", "vqgan", "stylegan2"):
             facts["architecture"] = card["architecture"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
@@ -81,8 +89,8 @@ def _trained_facts(path: Path, kind: Kind) -> dict[str, Any]:
 def model_card(model_id: str) -> ModelCard:
     """Card of one checkpoint.
 
-    A shipped model's hash (and a U-Net's architecture) comes from the ``.json`` that training
-    wrote beside it.
+    A shipped model's hash (and the architecture of a U-Net or a generator) comes from the
+    ``.json`` that training wrote beside it.
 
     Raises:
         UsageError: unknown id (with the nearest ones).

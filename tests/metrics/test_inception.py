@@ -15,7 +15,7 @@ from torchvision.models import inception as torchvision_inception
 from benchmark.errors import DataError, WeightsError
 from benchmark.metrics import inception
 from benchmark.metrics.inception import CARD, FidInception
-from benchmark.zoo.loading import file_sha256
+from benchmark.zoo.checkpoint_file import file_sha256
 
 
 @pytest.fixture(scope="module")

@@ -197,7 +197,11 @@ QUICK: dict[str, tuple[str, ...]] = {
     "image-guided": ("respacing=12", "t0=1", "n_patches=4"),
     "zecon": ("respacing=12", "t0=1", "n_patches=4"),
     "diffusionclip": (
-        "t0=200", "inversion_steps=3", "train_steps=2", "test_steps=3", "training_count=1",
+        "t0=200",
+        "inversion_steps=3",
+        "train_steps=2",
+        "test_steps=3",
+        "training_count=1",
         "rounds=1",
     ),
     "gatys": ("evaluations=3",),

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from benchmark.diffusion.unet import UNet, UNetConfig
 from benchmark.errors import WeightsError
-from benchmark.zoo.loading import file_sha256, load_state, load_strictly, verify_file
+from benchmark.zoo.checkpoint_file import file_sha256, verify_file
+from benchmark.zoo.loading import load_state, load_strictly
 from benchmark.zoo.registry import ModelCard
 
 TINY = UNetConfig(
@@ -185,16 +186,17 @@ def test_missing_checkpoint_says_what_to_do(tmp_path: Path) -> None:
         verify_file(card(), path)
     for words in (
         "'some-model'", f"place the file at {path}", "https://example.org/some.pt", "0" * 64,
-        "curl", "--weights-dir", "MIT",
+        f"bench weights fetch some-model --weights-dir {tmp_path}\n", "MIT",
+        f"bench weights add some-model FILE --weights-dir {tmp_path}\n",
     ):  # fmt: skip
         assert words in str(caught.value)
 
 
-def test_no_download_command_for_pages_that_answer_with_html(tmp_path: Path) -> None:
+def test_no_fetch_command_where_no_address_is_known(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
-        verify_file(card(urls=["https://drive.google.com/file/d/x"]), tmp_path / "some.pt")
-    assert "drive.google.com/file/d/x" in str(caught.value)
-    assert "curl" not in str(caught.value)
+        verify_file(card(urls=[]), tmp_path / "some.pt")
+    assert "bench weights add" in str(caught.value)
+    assert "bench weights fetch" not in str(caught.value)
 
 
 def test_missing_shipped_model_asks_for_a_reinstall(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmark.zoo.loading import file_sha256
+from benchmark.zoo.checkpoint_file import file_sha256
 from benchmark.zoo.mini import train as command
 from benchmark.zoo.mini.augment import Crops, crop_matrices, damage, random_crops, warp
 from benchmark.zoo.mini.clip import ANY, PHOTO, Bank, ClipRecipe, Facts, contrastive, matches

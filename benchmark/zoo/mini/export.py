@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from benchmark.zoo.loading import file_sha256
+from benchmark.zoo.checkpoint_file import file_sha256
 
 from . import corpus
 from .trainer import Recipe, TrainState
@@ -112,7 +112,8 @@ def _data(recipe: Recipe, corpus_dir: Path) -> dict[str, Any]:
         domain: pq.read_metadata(corpus_dir / f"{domain}-train.parquet").num_rows
         for domain in recipe.domains
     }
-    kept = " and procedurally stylised copies of the photos" if recipe.kind != "face" else ""
+    plain = recipe.kind in ("face", "stylegan2")
+    kept = "" if plain else " and procedurally stylised copies of the photos"
     return {
         "summary": (
             f"training split of an image corpus of {sum(counts.values())} pictures at "

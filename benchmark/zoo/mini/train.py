@@ -47,10 +47,22 @@ def _dino(corpus: Path, cache: Path, steps: int) -> Recipe:
     return DinoRecipe(corpus, cache, steps=steps)
 
 
+def _adain(corpus: Path, cache: Path, steps: int) -> Recipe:
+    from .adain import AdaInRecipe
+
+    return AdaInRecipe(corpus, cache, steps=steps)
+
+
 def _face(corpus: Path, cache: Path, steps: int) -> Recipe:
     from .face import FaceRecipe
 
     return FaceRecipe(corpus, cache, steps=steps)
+
+
+def _vqgan(corpus: Path, cache: Path, steps: int) -> Recipe:
+    from .vqgan import VqGanRecipe
+
+    return VqGanRecipe(corpus, cache, steps=steps)
 
 
 # the steps of the shipped models
@@ -58,9 +70,12 @@ MODELS: dict[str, tuple[Make, int]] = {
     "unet": (_unet, 2400),
     "clip-guide": (_clip("clip-guide"), 4000),
     "clip-score": (_clip("clip-score"), 3600),
+    "sigmoid-guide": (_clip("sigmoid-guide"), 600),
     "vgg": (_vgg, 1200),
     "dino": (_dino, 3000),
     "face": (_face, 3000),
+    "adain-decoder": (_adain, 2000),
+    "vqgan": (_vqgan, 2600),
 }
 
 
