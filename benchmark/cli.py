@@ -15,6 +15,7 @@ import typer
 
 from benchmark import DEFAULT_PROTOCOL
 from benchmark.errors import BenchError
+from benchmark.weights_app import weights
 
 if TYPE_CHECKING:
     from benchmark.finish import RunResult
@@ -96,14 +97,34 @@ def run(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of your own images instead.", rich_help_panel=WHAT),
+        typer.Option(
+            help="Your own images instead: a folder, .zip, .tar(.gz), .parquet or LMDB.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
+    images_within: Annotated[
+        str | None,
+        typer.Option(
+            help="Of an archive: a folder inside, a column, or shards.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="embedded (stand-ins), hub (the dataset itself), or hub:OWNER/NAME (a mirror).",
+            rich_help_panel=WHAT,
+        ),
+    ] = "embedded",
+    samples: Annotated[
+        str,
+        typer.Option(help="Of the hub: paper (40 images) or full (1000).", rich_help_panel=WHAT),
+    ] = "paper",
     limit: Annotated[
         int | None, typer.Option(min=1, help="First N images only.", rich_help_panel=WHAT)
     ] = None,
     on_bad_image: Annotated[
         Literal["fail", "skip"],
-        typer.Option(help="What a corrupt image among --images does.", rich_help_panel=WHAT),
+        typer.Option(help="What a corrupt image does.", rich_help_panel=WHAT),
     ] = "fail",
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=WHAT)] = 0,
     config: Annotated[
@@ -149,7 +170,8 @@ def run(
                 prompts=prompts, prompt=prompt, style_images=style_images,
                 style_dataset=style_dataset, style_limit=style_limit, mixes=tuple(mixes or ()),
             ),
-            source_prompt=source_prompt, guide=guide, images=images, limit=limit,
+            source_prompt=source_prompt, guide=guide, images=images, source=source,
+            samples=samples, images_within=images_within, limit=limit,
             on_bad_image=on_bad_image, seed=seed, config=config,
             assignments=tuple(assignments or ()),
             weights_dir=weights_dir, out=out, existing=existing, accelerator=accelerator,
@@ -383,6 +405,7 @@ study = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(study, name="study")
+app.add_typer(weights, name="weights")
 
 
 @study.command("new")

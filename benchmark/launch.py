@@ -65,6 +65,9 @@ class RunOptions:
     num_nodes: int
     precision: str
     batch_size: int | None
+    source: str = "embedded"
+    samples: str = "paper"
+    images_within: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def run(options: RunOptions) -> RunResult | None:
         manifest = _manifest(plan, module)
         directory.open(manifest, options.existing)
         directory.remove_staging()
-        directory.write_sources({image.image_id: image.pixels for image in plan.frozen.images})
+        directory.write_sources(plan.frozen.pixels)
         shown = plan.targets.pictures()
         if shown:
             directory.write_styles(shown)
@@ -136,14 +139,14 @@ def resolve(options: RunOptions) -> _Plan:
     config = method_config(
         options.method, method_class, protocol, options.config, options.assignments
     )
-    check_guidance(options.method, method_class, options.target)
+    check_guidance(options.method, method_class, options.target, protocol)
     dataset = registry.load(registry.DATASETS, options.dataset)
     targets = choose_targets(options.target, protocol, dataset)
     source_prompt = options.source_prompt or dataset.card.source_prompt
     models = _models(protocol, options.guide, options.method, method_class)
     zoo = ModelZoo(models, options.weights_dir)
     _check_prompts(zoo, [*targets.texts, source_prompt])
-    source = dataset.source(options.images)
+    source = dataset.source(options.images, options.source, options.samples, options.images_within)
     frozen = dataset.freeze(
         source, size=protocol.resolution, resize_filter=protocol.resize_filter,
         limit=options.limit, on_bad_image=options.on_bad_image,
@@ -214,7 +217,7 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
             "card": plan.dataset.card.name,
             "card_version": plan.dataset.card.version,
             "domain": plan.dataset.card.domain,
-            "source": plan.source.describe(),
+            "source": plan.source.describe() | plan.frozen.origin,
             "styles": plan.targets.origin,
             "images": len(plan.frozen.images),
             "skipped": list(plan.frozen.skipped),

@@ -93,18 +93,21 @@ class Targets:
         }
 
 
-def check_guidance(name: str, method: type[StyleTransferMethod], options: TargetOptions) -> None:
+def check_guidance(
+    name: str, method: type[StyleTransferMethod], options: TargetOptions, protocol: Protocol
+) -> None:
     """Refuse a prompt where a style image is needed, and the reverse.
 
     Raises:
-        UsageError: with the options that fit the method.
+        UsageError: with the options, prompt set and dataset that fit the method.
     """
     kind = options.kind()
     if kind in method.guidance:
         return
     fitting = {
-        Guidance.TEXT: "prompts (--prompts or --prompt)",
-        Guidance.IMAGE: "style images (--style-images FILE or DIR, or --style-dataset wikiart)",
+        Guidance.TEXT: f"prompts (--prompts, ids of the set {protocol.prompt_set}, or --prompt)",
+        Guidance.IMAGE: "style images (--style-images FILE or DIR, or the dataset of paintings: "
+        "--style-dataset wikiart)",
         Guidance.MIXTURE: "mixtures (--mix golden=0.5,red-bricks=0.5; style images may be parts)",
     }
     wanted = " or ".join(fitting[known] for known in Guidance if known in method.guidance)

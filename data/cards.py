@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 from benchmark.errors import UsageError, unknown_name
 
@@ -30,16 +30,73 @@ class Window(BaseModel):
     mirror: bool = False
 
 
-class HubFacts(BaseModel):
-    """Where the full dataset lives."""
+class Label(BaseModel):
+    """Which rows are wanted: those of one value of a column."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str
+    value: str = Field(description="class name, or the folder of the file")
+
+
+class FixedRows(BaseModel):
+    """Rows of the split by number, from 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: tuple[NonNegativeInt, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if list(self.rows) != sorted(set(self.rows)):
+            raise ValueError("the rows must rise, each once")
+        return self
+
+
+class KeyedRows(BaseModel):
+    """Of the first ``of`` rows that fit, the ``first`` ones with the smallest keyed SHA-256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: int = Field(gt=0)
+    of: int = Field(gt=0)
+    key: str
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.first > self.of:
+            raise ValueError(f"{self.first} rows cannot be drawn from {self.of}")
+        return self
+
+    def draw(self, rows: Sequence[int]) -> list[int]:
+        """The chosen ones among row numbers, in rising order."""
+        digests = {row: hashlib.sha256(f"{self.key}/{row}".encode()).digest() for row in rows}
+        return sorted(sorted(rows, key=digests.__getitem__)[: self.first])
+
+
+class HubLocation(BaseModel):
+    """A split of a dataset repository on the hub. A null revision is not pinned yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     revision: str | None
+    config: str | None = None
     split: str
     image_column: str
+    label: Label | None = None
     gated: bool
+
+
+class HubFacts(HubLocation):
+    """Where the full dataset lives, which rows are taken, and mirrors in order of preference."""
+
+    samples: dict[str, FixedRows | KeyedRows] = Field(min_length=1)
+    mirrors: tuple[HubLocation, ...] = ()
+
+    def location(self) -> HubLocation:
+        """The preferred one."""
+        return HubLocation(**self.model_dump(exclude={"samples", "mirrors"}))
 
 
 class DatasetCard(BaseModel):

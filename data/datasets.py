@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cache import cache_root
+from benchmark.errors import UsageError, unknown_name
 from data.cards import DatasetCard, Prompt, custom_prompt, load_card, load_prompts
 
 if TYPE_CHECKING:
@@ -29,11 +30,52 @@ class BenchDataset:
 
     card: DatasetCard
 
-    def source(self, images: Path | None) -> Source:
-        """The user's folder, or the card's embedded images."""
-        from data.sources import EmbeddedSource, FolderSource
+    def source(
+        self, images: Path | None, kind: str = "embedded", samples: str = "paper",
+        within: str | None = None,
+    ) -> Source:  # fmt: skip
+        """Where the images come from.
 
-        return EmbeddedSource(self.card.embedded) if images is None else FolderSource(images)
+        Args:
+            images: the user's folder or archive, which goes before ``kind``.
+            kind: ``embedded``; ``hub``; or ``hub:owner/name``, a mirror of the card.
+            samples: which of the card's sample lists is taken of the hub.
+            within: what is taken of ``images``. See :func:`data.archives.opening.open_local`.
+
+        Raises:
+            UsageError: unknown kind, mirror or sample list, or two sources at once.
+            DataError: ``images`` is nothing that can be read.
+        """
+        from data.archives.opening import open_local
+        from data.sources import EmbeddedSource
+
+        if images is not None:
+            if kind != "embedded":
+                raise UsageError(f"give either --images or --source {kind}, not both")
+            return open_local(images, within)
+        if within is not None:
+            raise UsageError(f"--images-within {within} selects of --images, which is not given")
+        if kind == "embedded":
+            if samples != "paper":
+                raise UsageError(f"--samples {samples} chooses rows of the hub: add --source hub")
+            return EmbeddedSource(self.card.embedded)
+        name, _, mirror = kind.partition(":")
+        if name != "hub":
+            raise unknown_name("source", kind, ["embedded", "hub", "hub:OWNER/NAME"])
+        return self._hub(mirror, samples)
+
+    def _hub(self, mirror: str, samples: str) -> Source:
+        from data.hub import HubSource
+
+        facts = self.card.hub
+        if samples not in facts.samples:
+            raise unknown_name("sample list", samples, facts.samples)
+        places = {place.id: place for place in (facts.location(), *facts.mirrors)}
+        chosen = mirror or facts.id
+        if chosen not in places:
+            raise unknown_name(f"hub copy of {self.card.name}", chosen, places)
+        others = [f"--source hub:{place}" for place in places if place != chosen]
+        return HubSource(places[chosen], facts.samples[samples], others)
 
     def freeze(
         self, source: Source, *, size: int, resize_filter: Filter, limit: int | None,

@@ -53,11 +53,14 @@ def decode(data: bytes) -> Image.Image:
             )
         file_format = image.format
         image.load()
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except Image.DecompressionBombError as error:
         raise BadImageError("its header claims far too many pixels") from error
+    except UnidentifiedImageError as error:
+        # Pillow's text holds an address of memory, another each time
+        raise BadImageError("it cannot be decoded (no image format that is known)") from error
     # Pillow's decoders raise all of these on damaged files
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error,
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error,
             IndexError, KeyError, TypeError, OverflowError) as error:  # fmt: skip
         raise BadImageError(f"it cannot be decoded ({error or type(error).__name__})") from error
     # older Pillow versions give 16-bit PNGs the mode I
@@ -68,10 +71,12 @@ def decode(data: bytes) -> Image.Image:
         kind = "floating-point" if image.mode == "F" else "32-bit"
         raise BadImageError(f"its pixels are {kind} and have no defined range")
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, "white")
-        opaque.alpha_composite(image.convert("RGBA"))
-        return opaque.convert("RGB")
-    return image.convert("RGB")
+        overlay = image if image.mode == "RGBA" else image.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlay)
+        del image, overlay  # at most three images of this size at a time
+        return flat.convert("RGB")
+    # the largest images are not copied without need
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def square(image: Image.Image, size: int, resize_filter: Filter) -> Pixels:

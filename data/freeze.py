@@ -1,90 +1,37 @@
-"""Frozen sample sets: images at run resolution in one Parquet file, with a fingerprint.
+"""Freezing: images at run resolution in one Parquet file, with a fingerprint.
 
 A set is made once per (source, size, filter, limit) and kept in a cache folder. Every use checks
-it: pixels against their hashes, hashes against the fingerprint.
+it (see ``data.frozen``). Finished images are kept in parts beside the set until it is whole, so
+that freezing goes on where it was cut, and memory does not grow with the set.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from benchmark.cache import VARIABLE
 from benchmark.errors import DataError
-from benchmark.run import decode_png, encode_png
-from data.decode import BadImageError, Filter, Pixels, square
-from data.sources import Source
+from benchmark.run import encode_png
+from data.decode import BadImageError, Filter, square
+from data.freeze_parts import Part, Parts
+from data.frozen import FORMAT, FrozenImage, FrozenSet, canonical, read_set
+from data.originals import KeptSource
+from data.sources import Entry, Source
+
+__all__ = ["FrozenImage", "FrozenSet", "OnBadImage", "freeze"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 OnBadImage = Literal["fail", "skip"]
-_METADATA = b"stylebench"
-_COLUMNS = ("image_id", "file", "width", "height", "file_sha256", "pixel_sha256")
-_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("file", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("file_sha256", pa.string()),
-        ("pixel_sha256", pa.string()),
-        ("png", pa.binary()),
-    ]
-)
-
-
-@dataclass(frozen=True, eq=False)
-class FrozenImage:
-    """One image of a set.
-
-    Attributes:
-        image_id: unique in the set, file-name safe.
-        file: what the user knows it by.
-        width: of the decoded original, in pixels.
-        height: of the decoded original, in pixels.
-        file_sha256: of the original file's bytes.
-        pixel_sha256: of ``pixels``.
-        pixels: [S, S, 3] uint8 RGB.
-    """
-
-    image_id: str
-    file: str
-    width: int
-    height: int
-    file_sha256: str
-    pixel_sha256: str
-    pixels: Pixels
-
-
-@dataclass(frozen=True, eq=False)
-class FrozenSet:
-    """A frozen, ordered set of content images.
-
-    Attributes:
-        path: the Parquet file.
-        fingerprint: SHA-256 over size, filter and the ordered ids and pixel hashes.
-        size: side in pixels.
-        resize_filter: resampling filter.
-        images: in order.
-        skipped: ``{"file", "reason"}`` of unusable images that were passed over.
-    """
-
-    path: Path
-    fingerprint: str
-    size: int
-    resize_filter: str
-    images: tuple[FrozenImage, ...]
-    skipped: tuple[dict[str, str], ...]
+_SHOWN_FROM = 200  # images; fewer local ones are done before a bar is read
 
 
 @dataclass(frozen=True)
@@ -106,7 +53,7 @@ class _Request:
             "limit": self.limit,
             "on_bad_image": self.on_bad_image,
         }
-        return _sha256(_canonical(content))[:16]
+        return sha256(canonical(content)).hexdigest()[:16]
 
 
 def freeze(
@@ -116,7 +63,8 @@ def freeze(
     """Decode, crop, resize and store a source's images, or take the set that is already there.
 
     Of several processes that ask at once, one does the work and the others wait for it. A set
-    whose original files have changed since is made anew.
+    whose original files have changed since is made anew. The bytes of remote images are kept as
+    well, in the folder ``originals``.
 
     Args:
         source: where the images come from.
@@ -127,21 +75,24 @@ def freeze(
         cache_dir: sets are kept in its folder ``datasets``.
 
     Raises:
-        DataError: no usable image, an unusable one under ``fail``, a cache folder that cannot be
-            written, or a stored set that was changed.
+        DataError: no usable image, an unusable one under ``fail``, a source that cannot be
+            reached, a cache folder that cannot be written, or a stored set that was changed.
     """
+    if source.remote:
+        source = KeptSource(source, cache_dir / "originals")
     request = _Request(source, size, resize_filter, limit, on_bad_image)
     folder = cache_dir / "datasets"
     path = folder / f"{source.name}-{size}-{request.key()}.parquet"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        with _alone(path):
             if path.is_file():
-                found, inputs = _read(path)
-                if _unchanged(source, inputs):
+                found, inputs = read_set(path)
+                if source.pinned or _unchanged(source, inputs):
                     return found
                 log.info("%s: the original images have changed; frozen anew", path)
-            return _make(path, request)
+            _make(path, request)
+            return read_set(path)[0]
     except OSError as error:
         raise DataError(
             f"the cache folder {folder} cannot be used: {error.strerror or error}. Free some "
@@ -150,129 +101,116 @@ def freeze(
         ) from error
 
 
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _fingerprint(images: tuple[FrozenImage, ...], size: int, resize_filter: str) -> str:
-    ids = [[image.image_id, image.pixel_sha256] for image in images]
-    return _sha256(_canonical({"size": size, "filter": resize_filter, "images": ids}))
-
-
-def _make(path: Path, request: _Request) -> FrozenSet:
-    source, size = request.source, request.size
-    images: list[FrozenImage] = []
-    skipped: list[dict[str, str]] = []
-    inputs: dict[str, str | None] = {}
-    for entry in source.entries():
-        if request.limit is not None and len(images) == request.limit:
-            break
-        # file names that are not valid Unicode are kept in a form that can be stored
-        file = entry.file.encode("utf-8", "backslashreplace").decode("utf-8")
-        inputs[entry.id] = None
-        try:
-            data = source.read(entry)
-            digest = inputs[entry.id] = _sha256(data)
-            original = source.decode(entry, data)
-        except BadImageError as bad:
-            if request.on_bad_image == "fail":
-                raise DataError(
-                    f"the image {file} cannot be used: {bad}. Remove or mend it, or pass over "
-                    f"such images with --on-bad-image skip."
-                ) from bad
-            log.warning("%s is skipped: %s", file, bad)
-            skipped.append({"file": file, "reason": str(bad)})
-            continue
-        pixels = square(original, size, request.resize_filter)
-        width, height = original.size
-        pixel_sha256 = _sha256(pixels.tobytes())
-        images.append(
-            FrozenImage(entry.id, file, width, height, digest, pixel_sha256, pixels)
-        )  # fmt: skip
-    if not images:
-        raise DataError(
-            f"none of the {len(skipped)} images can be used; the first, {skipped[0]['file']}: "
-            f"{skipped[0]['reason']}"
-        )
-    ordered = tuple(images)
-    fingerprint = _fingerprint(ordered, size, request.resize_filter)
-    frozen = FrozenSet(path, fingerprint, size, request.resize_filter, ordered, tuple(skipped))
-    _write(frozen, inputs)
-    return frozen
-
-
-def _write(frozen: FrozenSet, inputs: dict[str, str | None]) -> None:
-    rows = [
-        {**{key: getattr(image, key) for key in _COLUMNS}, "png": encode_png(image.pixels)}
-        for image in frozen.images
-    ]
-    facts = {
-        "format": FORMAT,
-        "fingerprint": frozen.fingerprint,
-        "size": frozen.size,
-        "resize_filter": frozen.resize_filter,
-        "skipped": list(frozen.skipped),
-        "inputs": inputs,
-    }
-    table = pa.Table.from_pylist(
-        rows, schema=_SCHEMA.with_metadata({_METADATA: _canonical(facts)})
-    )  # fmt: skip
-    partial = frozen.path.with_name(f".{frozen.path.name}.{os.getpid()}.part")
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    lock = FileLock(path.with_suffix(".lock"))
     try:
-        with partial.open("wb") as file:
-            pq.write_table(table, file, compression="none")  # PNGs do not get smaller
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(frozen.path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process freezes %s; waiting for it", path.name)
+        lock.acquire()
+    try:
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        lock.release()
 
 
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"the frozen sample set {path} is damaged or was changed: {reason}. Delete this file; the "
-        f"next run makes it anew."
+def _make(path: Path, request: _Request) -> None:
+    source = request.source
+    entries = source.entries()
+    parts = Parts(path, request.size, request.resize_filter)
+    parts.resume(source, entries)
+    wanted = len(entries) if request.limit is None else min(request.limit, len(entries))
+    open_entries = [entry for entry in entries if entry.id not in parts.inputs]
+    if parts.count:
+        log.info("%s: goes on after %d finished images", path.name, parts.count)
+    try:
+        with _progress(source, wanted, parts) as advance:
+            part = Part()
+            with closing(source.stream(open_entries)) as stream:
+                while parts.count + len(part.rows) < wanted:
+                    found = next(stream, None)
+                    if found is None:
+                        break
+                    _add(part, request, *found)
+                    advance()
+                    if part.full:
+                        parts.store(part)
+                        part = Part()
+            parts.store(part)
+    finally:
+        parts.forget_if_empty()
+    if not parts.count:
+        first = parts.skipped[0]
+        raise DataError(
+            f"none of the {len(parts.skipped)} images can be used; the first, {first['file']}: "
+            f"{first['reason']}"
+        )
+    parts.join(source.origin(parts.ids))
+
+
+def _add(part: Part, request: _Request, entry: Entry, data: bytes | BadImageError) -> None:
+    # file names that are not valid Unicode are kept in a form that can be stored
+    file = entry.file.encode("utf-8", "backslashreplace").decode("utf-8")
+    digest = None
+    try:
+        if isinstance(data, BadImageError):
+            raise data
+        digest = sha256(data).hexdigest()
+        original = request.source.decode(entry, data)
+    except BadImageError as bad:
+        if request.on_bad_image == "fail":
+            mend = (
+                "Pass" if isinstance(request.source, KeptSource) else "Remove or mend it, or pass"
+            )
+            raise DataError(
+                f"the image {file} cannot be used: {bad}. {mend} over such images with "
+                f"--on-bad-image skip."
+            ) from bad
+        log.warning("%s is skipped: %s", file, bad)
+        part.skip(entry.id, digest, file, str(bad))
+        return
+    pixels = square(original, request.size, request.resize_filter)
+    png = encode_png(pixels)
+    part.rows.append(
+        {
+            "image_id": entry.id, "file": file, "width": original.width,
+            "height": original.height, "file_sha256": digest,
+            "pixel_sha256": sha256(pixels.tobytes()).hexdigest(),
+            "png_sha256": sha256(png).hexdigest(), "png": png,
+        }
+    )  # fmt: skip
+
+
+@contextmanager
+def _progress(source: Source, total: int, parts: Parts) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, where there is something to wait for."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
     )
 
-
-def _read(path: Path) -> tuple[FrozenSet, dict[str, str | None]]:
-    """A stored set, every hash checked, and the SHA-256 of the files it was made from."""
-    try:
-        table = pq.read_table(path)
-        facts = json.loads((table.schema.metadata or {})[_METADATA])
-        if facts["format"] != FORMAT:
-            raise ValueError(f"its format is {facts['format']}, not {FORMAT}")
-        images = tuple(
-            FrozenImage(**{key: row[key] for key in _COLUMNS}, pixels=decode_png(row["png"]))
-            for row in table.to_pylist()
-        )
-        size, resize_filter = facts["size"], facts["resize_filter"]
-        frozen = FrozenSet(
-            path, facts["fingerprint"], size, resize_filter, images, tuple(facts["skipped"])
-        )  # fmt: skip
-        inputs: dict[str, str | None] = facts["inputs"]
-    except (pa.ArrowException, OSError, SyntaxError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, " ".join(str(error).split())[:200]) from error
-    for image in images:
-        if _sha256(image.pixels.tobytes()) != image.pixel_sha256:
-            raise _damaged(path, f"the pixels of {image.image_id!r} are not those of its hash")
-    if _fingerprint(images, size, resize_filter) != frozen.fingerprint:
-        raise _damaged(path, "its images are not those of its fingerprint")
-    return frozen, inputs
+    with Progress(
+        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("images"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not isinstance(source, KeptSource) and total < _SHOWN_FROM,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(f"freezing {source.name}", total=total, completed=parts.count)
+        yield lambda: bar.advance(task)
 
 
 def _unchanged(source: Source, inputs: dict[str, str | None]) -> bool:
     """Whether the files a set was made from still have the bytes they had."""
-    for entry in source.entries():
-        if entry.id in inputs:
-            try:
-                found: str | None = _sha256(source.read(entry))
-            except BadImageError:
-                found = None
+    known = [entry for entry in source.entries() if entry.id in inputs]
+    with closing(source.stream(known)) as stream:
+        for entry, data in stream:
+            found = None if isinstance(data, BadImageError) else sha256(data).hexdigest()
             if found != inputs[entry.id]:
                 return False
     return True

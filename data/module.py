@@ -107,7 +107,7 @@ class StyleTransferDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.styles = styles
         self.mixtures = mixtures
-        self._pixels = {image.image_id: image.pixels for image in frozen.images}
+        self._pixels = frozen.pixels
         self.samples = [
             StyleRequest(
                 sample_id=f"{image.image_id}__{prompt.id}",

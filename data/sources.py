@@ -7,7 +7,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,14 +35,26 @@ class Entry:
     file: str
 
 
+Stream = Generator[tuple[Entry, bytes | BadImageError], None, None]
+
+
 class Source(ABC):
-    """An ordered set of images. Listing is cheap; bytes are read entry by entry.
+    """An ordered set of images. Listing is cheap; bytes are read in one pass, or entry by entry.
 
     Two equal sources give equal entries, in the same order, in every process.
+
+    Attributes:
+        name: of the kind of source, part of the frozen set's file name.
+        stand_in: whether its images stand in for those of the dataset.
+        pinned: whether the identity fixes the bytes, so that a frozen set need not be compared
+            with its originals again.
+        remote: whether the bytes come from a network, and are kept to be read once only.
     """
 
     name: ClassVar[str]
     stand_in: ClassVar[bool] = False
+    pinned: ClassVar[bool] = False
+    remote: ClassVar[bool] = False
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
@@ -67,6 +79,31 @@ class Source(ABC):
         Raises:
             BadImageError: it cannot be read.
         """
+
+    def stream(self, entries: Sequence[Entry]) -> Stream:
+        """The entries with their bytes, or with why one cannot be read, in the given order.
+
+        Args:
+            entries: some of :meth:`entries`, in their order.
+        """
+        for entry in entries:
+            try:
+                yield entry, self.read(entry)
+            except BadImageError as bad:
+                yield entry, bad
+
+    def origin(self, ids: Sequence[str]) -> dict[str, Any]:
+        """JSON-able facts found on the way that belong to the bytes, such as a full commit id.
+
+        They are stored with a frozen set and go into the manifest of every run on it.
+
+        Args:
+            ids: of the entries that were used.
+        """
+        return {}
+
+    def restore(self, origin: dict[str, Any]) -> None:  # noqa: B027 - most have nothing to restore
+        """Go on from the facts that an earlier process found: the bytes must be the same."""
 
     def decode(self, entry: Entry, data: bytes) -> Image.Image:
         """The entry's image in RGB.

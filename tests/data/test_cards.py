@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,12 +12,70 @@ from benchmark.errors import UsageError
 from benchmark.zoo.mini.styles import STYLES
 from benchmark.zoo.mini.unet import CLASSES
 from data import datasets
-from data.cards import DatasetCard, Domain, PromptSet, custom_prompt, load_card, load_prompts
+from data.cards import (
+    DatasetCard,
+    Domain,
+    HubFacts,
+    PromptSet,
+    custom_prompt,
+    load_card,
+    load_prompts,
+)
 
 DOMAINS = {
     "celebahq": "faces", "ffhq": "faces", "lsun-bedroom": "bedrooms", "afhq": "dogs",
     "imagenet": "objects", "wikiart": "paintings",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_hub_facts(name: str) -> None:
+    facts = load_card(name).hub
+    assert {"paper", "full"} <= set(facts.samples)
+    assert facts.samples["paper"].first == 40  # type: ignore[union-attr]
+    assert facts.samples["full"].first == 1000  # type: ignore[union-attr]
+    places = [facts.location(), *facts.mirrors]
+    assert len({place.id for place in places}) == len(places)
+    assert all(place.id.count("/") == 1 for place in places)
+    if name == "afhq":
+        assert all(place.label and place.label.value == "dog" for place in places)
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        ({"first": 5, "of": 4, "key": "a"}, "5 rows cannot be drawn from 4"),
+        ({"rows": [3, 1]}, "must rise"),
+        ({"rows": [1, 1]}, "must rise"),
+        ({"rows": [-1]}, "greater than or equal to 0"),
+        ({"rows": []}, "at least 1"),
+        ({"first": 5}, "Field required"),
+    ],
+)
+def test_bad_sample_lists(samples: dict[str, Any], words: str) -> None:
+    facts = load_card("afhq").hub.model_dump() | {"samples": {"paper": samples}}
+    with pytest.raises(ValidationError, match=words):
+        HubFacts.model_validate(facts)
+
+
+def test_choice_of_source(tmp_path: Path) -> None:
+    assert datasets.afhq.source(None).stand_in
+    hub = datasets.afhq.source(None, "hub")
+    assert not hub.stand_in
+    assert hub.identity()["id"] == "huggan/AFHQv2"
+    assert hub.identity()["samples"]["first"] == 40
+    mirror = datasets.afhq.source(None, "hub:huggan/AFHQ", "full")
+    assert mirror.identity()["id"] == "huggan/AFHQ"
+    assert mirror.identity()["samples"]["first"] == 1000
+    for arguments, words in [
+        ((None, "hup"), "unknown source 'hup'. Did you mean: hub"),
+        ((None, "hub:huggan/AFHQ3"), r"unknown hub copy of afhq 'huggan/AFHQ3'.*huggan/AFHQv2"),
+        ((None, "hub", "ful"), "unknown sample list 'ful'. Did you mean: full"),
+        ((None, "embedded", "full"), "add --source hub"),
+        ((tmp_path, "hub"), "either --images or --source hub, not both"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            datasets.afhq.source(*arguments)
 
 
 @pytest.mark.parametrize("name", DOMAINS)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,7 +103,58 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     assert np.array_equal(np.asarray(decode(encoded(stored, exif=exif))), upright)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF"])
+def test_exif_orientation_of_photographs(kind: str) -> None:
+    """A picture that lies on its side: its left half is red once it stands."""
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:, :16, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    image = decode(encoded(stored, kind, exif=exif))
+    assert image.size == (32, 16)
+    assert np.abs(np.asarray(image)[:, :14].astype(int) - [255, 0, 0]).max() < 40
+    assert np.asarray(image)[:, 18:].max() < 40
+
+
+def test_cmyk_of_photoshop_is_inverted() -> None:
+    """An Adobe marker says that 0 is full ink: cyan ink stays cyan."""
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[..., 0] = 255
+    stored = encoded(Image.fromarray(pixels, "CMYK"), "JPEG", quality=100)
+    assert b"Adobe" in stored
+    result = np.asarray(decode(stored)).astype(int)
+    assert np.abs(result - [0, 255, 255]).max() <= 3
+    tiff = np.asarray(decode(encoded(Image.fromarray(pixels, "CMYK"), "TIFF")))
+    assert (tiff == [0, 255, 255]).all()
+
+
+def test_grey_jpeg_and_palette_gif() -> None:
+    grey = np.asarray(decode(encoded(Image.new("L", (16, 16), 77), "JPEG")))
+    assert grey.shape == (16, 16, 3)
+    assert np.abs(grey.astype(int) - 77).max() <= 1
+    palette = Image.new("P", (8, 8), 3)
+    palette.putpalette([0, 0, 0, 1, 1, 1, 2, 2, 2, 10, 20, 30])
+    assert (np.asarray(decode(encoded(palette, "GIF"))) == [10, 20, 30]).all()
+
+
+def test_16_bit_colour_is_reduced() -> None:
+    """Pillow has no 16-bit colour: the high byte is kept."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    row = b"\0" + struct.pack(">6H", 0, 0x80FF, 0xFFFF, 0x0100, 0x7F00, 0x00FF)
+    data = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+    assert np.asarray(decode(data)).tolist() == [[[0, 0x80, 0xFF], [1, 0x7F, 0]]]
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "PNG", "GIF"])
 def test_first_frame_of_animations(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -150,6 +204,45 @@ def bomb(side: int) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     )
+
+
+PEAK = """
+import resource, sys
+from data.decode import BadImageError, decode
+data = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode(data)
+    print("decoded")
+except BadImageError:
+    print("refused")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def measured(path: Path) -> tuple[str, float]:
+    """What becomes of a file, and by how many MiB the peak of a fresh process grows."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).resolve().parents[2], timeout=120,
+    )  # fmt: skip
+    outcome, grown = done.stdout.split()
+    return outcome, float(grown)
+
+
+def test_peak_memory_of_bombs(tmp_path: Path) -> None:
+    """By the header alone, whatever it claims; the largest image allowed costs 4 bytes a pixel."""
+    path = tmp_path / "image.png"
+    for side in (8_001, 100_000):
+        path.write_bytes(bomb(side))
+        outcome, grown = measured(path)
+        assert outcome == "refused"
+        assert grown < 16
+    Image.new("RGB", (8_000, 8_000)).save(path, compress_level=1)
+    assert path.stat().st_size < 1_000_000, "a decompression bomb within the bound"
+    outcome, grown = measured(path)
+    assert outcome == "decoded"
+    assert grown < 300
 
 
 @pytest.mark.parametrize("side", [9_000, 12_000, 60_000])

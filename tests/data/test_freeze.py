@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 
 from benchmark.errors import DataError
-from data import freeze as module
+from data import freeze_parts as parts
 from data.cards import load_card
 from data.decode import decode, square
 from data.freeze import FrozenSet, freeze
@@ -228,10 +230,124 @@ def test_full_disk_leaves_no_half_set(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.pq, "write_table", fail)
+    monkeypatch.setattr(parts.pq, "write_table", fail)
     with pytest.raises(DataError, match="No space left"):
         run(FolderSource(folder), cache)
     assert not [path for path in (cache / "datasets").iterdir() if path.suffix != ".lock"]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """More images than two parts hold."""
+    path = tmp_path / "many"
+    path.mkdir()
+    for index in range(150):
+        Image.new("RGB", (3, 3), (index, 0, 0)).save(path / f"{index:03d}.png")
+    return path
+
+
+class Stopping(FolderSource):
+    """Ends as an interrupt does, at one image."""
+
+    def __init__(self, folder: Path, at: int) -> None:
+        super().__init__(folder)
+        self._at = at
+
+    def read(self, entry: Entry) -> bytes:
+        if entry.file == f"{self._at:03d}.png":
+            raise KeyboardInterrupt
+        return super().read(entry)
+
+
+def test_freezing_goes_on_where_it_was_cut(many: Path, cache: Path, tmp_path: Path) -> None:
+    (many / "010.png").write_bytes(b"broken")
+    for at in (70, 140):
+        with pytest.raises(KeyboardInterrupt):
+            run(Stopping(many, at), cache, on_bad_image="skip")
+    frozen = run(Counting(many), cache, on_bad_image="skip")
+    fresh = run(FolderSource(many), tmp_path / "fresh", on_bad_image="skip")
+    assert frozen.fingerprint == fresh.fingerprint
+    assert frozen.skipped == fresh.skipped
+    assert [image.pixels[0, 0, 0] for image in frozen.images] == [
+        index for index in range(150) if index != 10
+    ]
+    decoded = (many / "decoded.log").read_text().split()
+    assert decoded == [f"{index:03d}" for index in range(128, 150)]
+    assert sorted(path.suffix for path in (cache / "datasets").iterdir()) == [".lock", ".parquet"]
+
+
+def test_parts_of_changed_or_damaged_images_are_made_again(many: Path, cache: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopping(many, 140), cache)
+    Image.new("RGB", (3, 3), (7, 7, 7)).save(many / "100.png")
+    [folder] = (cache / "datasets").glob(".*.parts")
+    frozen = run(Counting(many), cache)
+    assert (frozen.images[100].pixels == 7).all()
+    assert (many / "decoded.log").read_text().split()[0] == "064"
+    frozen.path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopping(many, 140), cache)
+    first = folder / "000000.parquet"
+    first.write_bytes(first.read_bytes()[:-9])
+    assert run(FolderSource(many), cache).fingerprint == frozen.fingerprint
+
+
+def test_pixels_are_read_on_demand_and_checked(many: Path, cache: Path) -> None:
+    frozen = run(FolderSource(many), cache)
+    order = np.random.default_rng(0).permutation(150)
+    assert [frozen.images[i].pixels[0, 0, 0] for i in order] == list(order)
+    assert list(frozen.pixels) == [image.image_id for image in frozen.images]
+    assert (frozen.pixels["003"] == frozen.images[3].pixels).all()
+    again = run(FolderSource(many), cache)
+    table = pq.read_table(frozen.path)
+    swapped = table.take([1, 0, *range(2, 150)]).column("png")
+    changed = table.set_column(table.schema.get_field_index("png"), "png", swapped)
+    pq.write_table(changed, frozen.path, row_group_size=64)
+    with pytest.raises(DataError, match=r"pixels of row 0 are not those.*Delete this file"):
+        _ = again.images[0].pixels
+    frozen.path.unlink()
+    with pytest.raises(DataError, match="No such file"):
+        _ = again.images[149].pixels
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from benchmark.run import encode_png
+from data.freeze import freeze
+from data.sources import Entry, Source
+
+class Drawn(Source):
+    name = "drawn"
+    pinned = True
+    def __init__(self, count): self.count = count
+    def identity(self): return {"count": self.count}
+    def describe(self): return {}
+    def entries(self): return [Entry(f"{i:05d}", f"{i}") for i in range(self.count)]
+    def read(self, entry):
+        rng = np.random.default_rng(int(entry.id))
+        return encode_png(rng.integers(0, 256, (96, 96, 3), np.uint8))
+
+def peak(count):
+    frozen = freeze(Drawn(count), size=96, resize_filter="box", limit=None, on_bad_image="fail",
+                    cache_dir=Path(sys.argv[1]))
+    for image in frozen.images: image.pixels
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+few = peak(400)
+print(peak(1400) - few)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    """The 1,000 images more are 28 MB of pixels and as much again as PNGs: neither is held."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)], text=True, capture_output=True, check=True,
+        cwd=Path(__file__).resolve().parents[2], timeout=240,
+    )  # fmt: skip
+    assert float(done.stdout) < 15
 
 
 class Counting(FolderSource):

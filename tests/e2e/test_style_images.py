@@ -118,7 +118,7 @@ def test_two_styles_are_fused_in_one_picture(bench: Bench, styles: Path, tmp_pat
         (["--method", "recolor"],
          "recolor is not guided by prompts: give it style images (--style-images"),
         (["--method", "ours", "--style-images", "STYLES"],
-         "ours is not guided by style images: give it prompts (--prompts or --prompt)"),
+         "ours is not guided by style images: give it prompts (--prompts, ids of the set mini-v1"),
         (["--method", "ours-multi"], "give it mixtures (--mix golden=0.5,red-bricks=0.5"),
         (["--method", "ours", "--mix", "golden=0.5,clay=0.5"], "not guided by mixtures"),
         (["--method", "ours-multi", "--mix", "golden=0.5,clay=0.6"], "sum to 1.1, not to 1"),
