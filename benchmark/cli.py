@@ -78,6 +78,10 @@ def run(
         str | None,
         typer.Option(help="Style images from a dataset (wikiart).", rich_help_panel=WHAT),
     ] = None,
+    style_source: Annotated[
+        str,
+        typer.Option(help="Where --style-dataset comes from, as --source.", rich_help_panel=WHAT),
+    ] = "embedded",
     style_limit: Annotated[
         int | None, typer.Option(min=1, help="First N style images only.", rich_help_panel=WHAT)
     ] = None,
@@ -109,12 +113,13 @@ def run(
         ),
     ] = None,
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="embedded (stand-ins), hub (the dataset itself), or hub:OWNER/NAME (a mirror).",
+            help="embedded (stand-ins), hub (the dataset itself), or hub:OWNER/NAME (a mirror); "
+            "default: the protocol's.",
             rich_help_panel=WHAT,
         ),
-    ] = "embedded",
+    ] = None,
     samples: Annotated[
         str,
         typer.Option(help="Of the hub: paper (40 images) or full (1000).", rich_help_panel=WHAT),
@@ -168,7 +173,8 @@ def run(
             method=method, dataset=dataset, protocol=protocol,
             target=TargetOptions(
                 prompts=prompts, prompt=prompt, style_images=style_images,
-                style_dataset=style_dataset, style_limit=style_limit, mixes=tuple(mixes or ()),
+                style_dataset=style_dataset, style_source=style_source,
+                style_limit=style_limit, mixes=tuple(mixes or ()),
             ),
             source_prompt=source_prompt, guide=guide, images=images, source=source,
             samples=samples, images_within=images_within, limit=limit,

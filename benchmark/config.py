@@ -67,12 +67,28 @@ class Protocol(BaseModel):
     prompt_set: str
     default_prompts: str
     models: dict[str, str] = Field(description="role -> id in the weights registry")
+    dataset_models: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="dataset -> role -> id, where a dataset wants a model of its own",
+    )
+    source: str = Field(
+        default="embedded", description="where images come from unless --source says other"
+    )
     batch_size: int = Field(gt=0, description="samples of a chunk unless --batch-size says other")
     metrics: tuple[str, ...]
     balance: BalanceScale | None = None
     method_config: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="defaults of a method under this protocol"
     )
+
+    def models_for(self, dataset: str) -> dict[str, str]:
+        """The models of a run on a dataset, by role."""
+        return {**self.models, **self.dataset_models.get(dataset, {})}
+
+    def models_of(self, role: str) -> list[str]:
+        """Every model that plays a role on some dataset; empty for a role that none plays."""
+        places = (self.models, *self.dataset_models.values())
+        return list(dict.fromkeys(models[role] for models in places if role in models))
 
 
 def protocol_names() -> list[str]:

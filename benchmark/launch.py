@@ -65,7 +65,7 @@ class RunOptions:
     num_nodes: int
     precision: str
     batch_size: int | None
-    source: str = "embedded"
+    source: str | None = None
     samples: str = "paper"
     images_within: str | None = None
 
@@ -143,10 +143,13 @@ def resolve(options: RunOptions) -> _Plan:
     dataset = registry.load(registry.DATASETS, options.dataset)
     targets = choose_targets(options.target, protocol, dataset)
     source_prompt = options.source_prompt or dataset.card.source_prompt
-    models = _models(protocol, options.guide, options.method, method_class)
+    models = _models(protocol, options.dataset, options.guide, options.method, method_class)
     zoo = ModelZoo(models, options.weights_dir)
     _check_prompts(zoo, [*targets.texts, source_prompt])
-    source = dataset.source(options.images, options.source, options.samples, options.images_within)
+    usual = protocol.source if options.images is None else "embedded"
+    source = dataset.source(
+        options.images, options.source or usual, options.samples, options.images_within
+    )
     frozen = dataset.freeze(
         source, size=protocol.resolution, resize_filter=protocol.resize_filter,
         limit=options.limit, on_bad_image=options.on_bad_image,
@@ -181,21 +184,23 @@ def _method_class(name: str) -> type[StyleTransferMethod]:
 
 
 def _models(
-    protocol: Protocol, guide: str | None, name: str, method: type[StyleTransferMethod]
-) -> dict[str, str]:
-    """The protocol's models by role, with the guide that was asked for."""
+    protocol: Protocol, dataset: str, guide: str | None, name: str,
+    method: type[StyleTransferMethod],
+) -> dict[str, str]:  # fmt: skip
+    """The protocol's models for a dataset by role, with the guide that was asked for."""
+    models = protocol.models_for(dataset)
     if guide is None:
-        return dict(protocol.models)
+        return models
     if "guide" not in method.card.roles:
         raise UsageError(f"--guide {guide}: {name} is not guided by a CLIP")
     if model_card(guide).kind != "clip":
         raise UsageError(f"--guide {guide} is a model of kind {model_card(guide).kind!r}, not clip")
-    if guide == protocol.models.get("judge"):
+    if guide == models.get("judge"):
         raise UsageError(
             f"--guide {guide} scores the outputs under {protocol.id}: what guides a method must "
             f"not judge it"
         )
-    return {**protocol.models, "guide": guide}
+    return {**models, "guide": guide}
 
 
 def _check_prompts(zoo: ModelZoo, texts: list[str]) -> None:

@@ -25,6 +25,7 @@ class TargetOptions:
         prompt: a prompt of the user's own.
         style_images: a file or folder of style images.
         style_dataset: a dataset whose pictures are the style images.
+        style_source: where the style dataset's pictures come from, as ``--source``.
         style_limit: how many style images, in the order of their names; default: all of
             ``style_images``, the first two of ``style_dataset``.
         mixes: ``style=weight,style=weight`` for each mixture.
@@ -34,6 +35,7 @@ class TargetOptions:
     prompt: str | None = None
     style_images: Path | None = None
     style_dataset: str | None = None
+    style_source: str = "embedded"
     style_limit: int | None = None
     mixes: Sequence[str] = ()
 
@@ -137,7 +139,9 @@ def _style_images(options: TargetOptions, protocol: Protocol, dataset: Any) -> T
     size: dict[str, Any] = {"size": protocol.resolution, "resize_filter": protocol.resize_filter}
     if options.style_dataset is not None:
         source = registry.load(registry.DATASETS, options.style_dataset)
-        styles, origin = source.own_styles(options.style_limit or DEFAULT_STYLE_COUNT, **size)
+        styles, origin = source.own_styles(
+            options.style_limit or DEFAULT_STYLE_COUNT, options.style_source, **size
+        )
     else:
         styles = dataset.styles(options.style_images, **size)[: options.style_limit]
         origin = {"folder": str(options.style_images), "stand_in": False}

@@ -106,12 +106,16 @@ class BenchDataset:
         return load_styles(path, size, resize_filter)
 
     def own_styles(
-        self, count: int, *, size: int, resize_filter: Filter
+        self, count: int, kind: str, *, size: int, resize_filter: Filter
     ) -> tuple[list[StyleImage], dict[str, Any]]:
-        """The dataset's own first pictures as style images, and where they come from."""
+        """The dataset's own first pictures as style images, and where they come from.
+
+        Args:
+            kind: ``embedded``, ``hub`` or a mirror, as in :meth:`source`.
+        """
         from data.styles import StyleImage
 
-        source = self.source(None)
+        source = self.source(None, kind)
         frozen = self.freeze(
             source, size=size, resize_filter=resize_filter, limit=count, on_bad_image="fail"
         )
@@ -120,6 +124,7 @@ class BenchDataset:
         return styles, {
             "dataset": self.card.name, "fingerprint": frozen.fingerprint,
             "stand_in": source.stand_in, "note": note,
+            "source": source.describe() | frozen.origin,
         }  # fmt: skip
 
     def mixture(self, spec: str, prompt_set: str, *, size: int, resize_filter: Filter) -> Mixture:

@@ -20,6 +20,7 @@ from data.decode import BadImageError, decode
 from data.photos import PHOTOS, photo_bytes
 
 _ID_LENGTH = 60
+MAX_BYTES = 64 << 20  # of one image file, unpacked; 64 megapixels of PNG fit mostly
 
 
 @dataclass(frozen=True)
@@ -206,8 +207,12 @@ class FolderSource(Source):
         return f"it holds {', '.join(parts)}. Image types: {' '.join(self.suffixes)}"
 
     def read(self, entry: Entry) -> bytes:
+        path = self.folder / entry.file
         try:
-            return (self.folder / entry.file).read_bytes()
+            size = path.stat().st_size
+            if size > MAX_BYTES:
+                raise BadImageError(f"it has {size:,} bytes, more than the {MAX_BYTES:,} allowed")
+            return path.read_bytes()
         except OSError as error:
             raise BadImageError(f"it cannot be read ({error.strerror})") from error
 

@@ -91,7 +91,7 @@ class ModelZoo:
         return self._get("dino", "dino", DinoViT)
 
     def face(self, role: str = "face") -> FaceModel:
-        """A face embedder: ``face``, or ``face-arcface`` where a protocol names a second one."""
+        """A face embedder: ``face``, or ``face-facenet`` where a protocol names a second one."""
         from benchmark.zoo.face import FaceModel
 
         kind = self._card(role).kind

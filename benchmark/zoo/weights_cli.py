@@ -51,7 +51,8 @@ def chosen_models(ids: Sequence[str], protocol: str | None, method: str | None) 
 
     Args:
         ids: named one by one.
-        protocol: all that it names; with ``method``, those that a run of the method needs.
+        protocol: all that it names, for whatever dataset; with ``method``, those that a run of the
+            method needs.
         method: its roles and those of the protocol's metrics, in ``protocol`` or the default one.
 
     Raises:
@@ -60,12 +61,13 @@ def chosen_models(ids: Sequence[str], protocol: str | None, method: str | None) 
     found = [model_card(name).id for name in ids]
     if protocol is not None or method is not None:
         plan = load_protocol(protocol or DEFAULT_PROTOCOL)
-        roles: Iterable[str] = plan.models
+        places = (plan.models, *plan.dataset_models.values())
+        roles: Iterable[str] = dict.fromkeys(role for models in places for role in models)
         if method is not None:
             needed = set(registry.load(registry.METHODS, method).card.roles)
             needed |= {role for cls in metric_classes(plan.metrics) for role in cls.encoders}
-            roles = [role for role in plan.models if role in needed]
-        found += [plan.models[role] for role in roles]
+            roles = [role for role in roles if role in needed]
+        found += [model for role in roles for model in plan.models_of(role)]
     if not found:
         raise UsageError(
             "name models (see bench weights list), or --protocol P, or --method M for what a run "

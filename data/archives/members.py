@@ -17,9 +17,8 @@ from typing import Any
 
 from benchmark.errors import DataError
 from data.decode import BadImageError
-from data.sources import Entry, Source, file_ids
+from data.sources import MAX_BYTES, Entry, Source, file_ids
 
-MAX_BYTES = 64 << 20  # of one image file, unpacked; 64 megapixels of PNG fit mostly
 MAX_MEMBERS = 10_000_000
 EVERYTHING = "."  # given as --images-within, takes images of all folders
 _SHOWN = 6

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.errors import DataError
-from data.archives.members import MAX_BYTES, MAX_MEMBERS, head, named_entries, shown, why_not
+from data.archives.members import MAX_MEMBERS, head, named_entries, shown, why_not
 from data.archives.shards import shard_files
 from data.decode import BadImageError
-from data.sources import Entry, Source, Stream
+from data.sources import MAX_BYTES, Entry, Source, Stream
 
 SUFFIXES = (".parquet",)
 _BUFFER = 4 << 20

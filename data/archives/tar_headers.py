@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from benchmark.errors import DataError
-from data.archives.members import MAX_BYTES, MAX_MEMBERS, head, shown, why_not
+from data.archives.members import MAX_MEMBERS, head, shown, why_not
+from data.sources import MAX_BYTES
 
 _BLOCK = 512
 _HEADER_BYTES = 1 << 20  # of a header with its long names and attributes

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 
 from benchmark.errors import DataError
 from data.archives.members import (
-    MAX_BYTES,
     MAX_MEMBERS,
     ArchiveSource,
     Member,
@@ -22,7 +21,7 @@ from data.archives.members import (
     why_not,
 )
 from data.decode import BadImageError
-from data.sources import FolderSource
+from data.sources import MAX_BYTES, FolderSource
 
 _ENCRYPTED = 0x1
 # of the other methods Python's decoders unpack a whole piece at once, however large it gets

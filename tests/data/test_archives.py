@@ -22,13 +22,12 @@ import pytest
 from benchmark.errors import BenchError, DataError, UsageError
 from data.archives import tars
 from data.archives.lmdbs import LmdbSource
-from data.archives.members import MAX_BYTES
 from data.archives.opening import open_local
 from data.archives.parquet import ParquetSource
 from data.archives.tars import WebDatasetSource
 from data.archives.zips import ZipSource
 from data.decode import BadImageError
-from data.sources import FolderSource, Source
+from data.sources import MAX_BYTES, FolderSource, Source
 from tests.data.packing import (
     pack,
     picture,

@@ -14,12 +14,11 @@ import pyarrow as pa
 import pytest
 
 from benchmark.errors import DataError
-from data.archives.members import MAX_BYTES
 from data.archives.opening import open_local
 from data.cards import load_card
 from data.decode import BadImageError
 from data.freeze import FrozenSet, freeze
-from data.sources import EmbeddedSource, Source
+from data.sources import MAX_BYTES, EmbeddedSource, Source
 from tests.data.packing import LOCAL, pack, picture, write_parquet
 
 SAFE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -131,7 +130,7 @@ def test_changed_bytes_are_noticed(kind: str, tmp_path: Path) -> None:
     assert after.fingerprint != before.fingerprint
 
 
-@pytest.mark.parametrize("packed", ["webdataset", "zip", "lmdb", "parquet"])
+@pytest.mark.parametrize("packed", ["folder", "webdataset", "zip", "lmdb", "parquet"])
 def test_a_huge_image_is_refused_before_it_is_read(packed: str, tmp_path: Path) -> None:
     huge = bytes(MAX_BYTES + 1)
     files = {"a.png": picture(1), "huge.png": huge}

@@ -307,3 +307,19 @@ def test_a_run_names_the_command_that_fetches_what_it_lacks(bench: Bench, tmp_pa
     )  # fmt: skip
     assert outcome.code == 1
     assert "bench weights fetch clip-vit-b-32-openai\n" in outcome.stderr
+
+
+def test_the_papers_protocol_names_what_it_needs_and_how_to_get_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    plan = bench("weights", "fetch", "--protocol", "paper-256-v1", "--method", "ours",
+                 "--dry-run", "--weights-dir", tmp_path)  # fmt: skip
+    assert plan.code == 0, plan.stderr
+    for model in ("adm-imagenet-256-uncond", "ilvr-afhq-dog-256", "clip-vit-b-16-openai"):
+        assert model in plan.stdout
+    assert "vqgan" not in plan.stdout
+    run = bench("run", "--protocol", "paper-256-v1", "--method", "ours", "--dataset", "afhq",
+                "--weights-dir", tmp_path, "--out", tmp_path / "runs")  # fmt: skip
+    assert run.code == 1 and "Traceback" not in run.stderr
+    assert "bench weights fetch clip-vit-b-16-openai" in " ".join(run.stderr.split())
+    assert not (tmp_path / "runs").exists()

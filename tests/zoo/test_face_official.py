@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmark.errors import WeightsError
-from benchmark.metrics.face_id_arcface import FaceIdArcFace
 from benchmark.metrics.face_id_distance import FaceIdDistance
+from benchmark.metrics.face_id_facenet import FaceIdFaceNet
 from benchmark.metrics.faces import SourceFaces
 from benchmark.zoo import ModelZoo
 from benchmark.zoo.face import Face, FaceAligner
@@ -109,10 +109,10 @@ def test_the_registry_builds_both_from_official_files(
 
 
 def test_two_face_models_give_two_columns(arcface: ArcFaceIrSe50) -> None:
-    zoo = ModelZoo({"face": "mini-face", "face-arcface": "mini-face"})
+    zoo = ModelZoo({"face": "mini-face", "face-facenet": "mini-face"})
     first = FaceIdDistance.from_zoo(zoo, ())
-    second = FaceIdArcFace.from_zoo(zoo, ())
-    assert (first.name, second.name) == ("face_id_distance", "face_id_arcface")
+    second = FaceIdFaceNet.from_zoo(zoo, ())
+    assert (first.name, second.name) == ("face_id_distance", "face_id_facenet")
     assert first._faces is second._faces  # each source is searched once for both
-    known = FaceIdArcFace(arcface, SourceFaces.of(zoo))
+    known = FaceIdFaceNet(arcface, SourceFaces.of(zoo))
     assert known.embedder.input_size == 112
