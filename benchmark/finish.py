@@ -95,7 +95,7 @@ def finish_run(
     texts = [*(prompt.text for prompt in prompts), *own, manifest.config.source_prompt]
     table = score_samples(
         samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts,
-        load_style=partial(_style_of, directory, _with_style_image(manifest)),
+        load_style=partial(_style_of, directory, _mixtures(manifest)),
     )  # fmt: skip
     table = _with_earlier_scores(table, directory, manifest, zoo)
     with explain_write_errors(directory.path):
@@ -180,14 +180,14 @@ def _encoders(table: pa.Table) -> list[str]:
     return sorted({role for cls in metric_classes(names) for role in cls.encoders}) if names else []
 
 
-def _with_style_image(manifest: Manifest) -> set[str]:
-    """Ids of the prompts that are a style image."""
-    return {prompt.id for prompt in manifest.config.prompts if prompt.style_sha256 is not None}
+def _mixtures(manifest: Manifest) -> set[str]:
+    """Ids of the prompts that are mixtures."""
+    return {prompt.id for prompt in manifest.config.prompts if prompt.mixture is not None}
 
 
-def _style_of(directory: RunDirectory, with_image: set[str], prompt_id: str) -> Pixels | None:
-    """A sample's style image; a mixture has none of its own, whatever its parts are."""
-    return directory.load_style(prompt_id) if prompt_id in with_image else None
+def _style_of(directory: RunDirectory, mixtures: set[str], prompt_id: str) -> Pixels | None:
+    """The style image of samples without a prompt; a mixture has none of its own."""
+    return None if prompt_id in mixtures else directory.load_style(prompt_id)
 
 
 def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequence[Any]) -> Path:
@@ -196,10 +196,9 @@ def _contact_sheet(directory: RunDirectory, manifest: Manifest, samples: Sequenc
     made = {sample.sample_id for sample in samples if sample.status == "ok"}
     prompts = manifest.config.prompts
     rows: list[tuple[Pixels, list[Pixels | None]]] = []
-    with_image = _with_style_image(manifest)
-    if with_image:
+    if any(prompt.style_sha256 for prompt in prompts):
         # the style images head the columns
-        heads = [_style_of(directory, with_image, prompt.id) for prompt in prompts]
+        heads = [_style_of(directory, _mixtures(manifest), prompt.id) for prompt in prompts]
         rows.append((np.full_like(next(h for h in heads if h is not None), 255), heads))
     images = list(dict.fromkeys(sample.image_id for sample in samples))
     for image_id in images[:CONTACT_SHEET_IMAGES]:

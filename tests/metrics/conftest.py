@@ -71,7 +71,7 @@ class TinyZoo:
     def dino(self) -> DinoViT:
         return self._dino
 
-    def face(self) -> FaceEmbedder:
+    def face(self, role: str = "face") -> FaceEmbedder:
         return self._face
 
 
