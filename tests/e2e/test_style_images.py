@@ -125,6 +125,8 @@ def test_two_styles_are_fused_in_one_picture(bench: Bench, styles: Path, tmp_pat
         (["--method", "recolor", "--style-images", "STYLES", "--style-dataset", "wikiart"],
          "either --style-images or --style-dataset"),
         (["--method", "recolor", "--style-dataset", "wikiarts"], "Did you mean: wikiart"),
+        (["--method", "recolor", "--style-dataset", "wikiart", "--style-source", "hubb"],
+         "unknown source 'hubb'. Did you mean: hub"),
         (["--method", "ours", "--style-limit", "3"], "--style-limit counts"),
         (["--method", "recolor", "--style-images", "STYLES", "--prompts", "golden"],
          "either --prompts or --style-images, not both"),
