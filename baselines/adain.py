@@ -148,19 +148,15 @@ class AdaIn(StyleTransferMethod):
         Raises:
             UsageError: no style images, or images of sides that the networks cannot work on.
         """
-        if batch.style_images is None:
-            raise UsageError(
-                "adain is guided by a style image and there is none: give it style images instead "
-                "of prompts"
-            )
+        styles = batch.shown_styles()
         reduction = self.decoder.reduction
         require_sides(batch.images, reduction, "adain")
-        if min(batch.style_images.shape[2:]) < 2 * reduction:
+        if min(styles.shape[2:]) < 2 * reduction:
             raise UsageError(
                 f"adain needs style images with sides of at least {2 * reduction} pixels, but they "
-                f"have {batch.style_images.shape[2]}x{batch.style_images.shape[3]}"
+                f"have {styles.shape[2]}x{styles.shape[3]}"
             )
-        content, style = (batch.images + 1) / 2, (batch.style_images + 1) / 2
+        content, style = (batch.images + 1) / 2, (styles + 1) / 2
         if self.config.preserve_color:
             style = self._recoloured(style, content)
         with phase("encoder"):

@@ -122,16 +122,12 @@ class Gatys(StyleTransferMethod):
         Raises:
             UsageError: no style images, or images too small for the deepest layer.
         """
-        if batch.style_images is None:
-            raise UsageError(
-                "gatys is guided by a style image and there is none: give it style images instead "
-                "of prompts"
-            )
+        styles = batch.shown_styles()
         self._require_side(batch.images, "images")
-        self._require_side(batch.style_images, "style images")
+        self._require_side(styles, "style images")
         # in one memory layout, since rounding differs between layouts and L-BFGS makes much of it
         contents = ((batch.images + 1) / 2).contiguous()
-        styles = ((batch.style_images + 1) / 2).contiguous()
+        styles = ((styles + 1) / 2).contiguous()
         starts = contents
         if self.config.start == "noise":
             starts = self.vgg.mean + noise.normal("start", contents.shape[1:]) / LEVELS

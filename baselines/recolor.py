@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.errors import UsageError
 from benchmark.interface import Guidance, MethodCard, StyleBatch, StyleTransferMethod
 from benchmark.noise import NoiseSource
 
@@ -71,14 +70,10 @@ class Recolor(StyleTransferMethod):
         Raises:
             UsageError: no style images.
         """
-        if batch.style_images is None:
-            raise UsageError(
-                "recolor is guided by a style image and there is none: give it style images "
-                "instead of prompts"
-            )
+        styles = batch.shown_styles()
         outputs = []
         # three-by-three matrices in float64: on the CPU, since not every device has it
-        pairs = zip(batch.images.cpu(), batch.style_images.cpu(), strict=True)
+        pairs = zip(batch.images.cpu(), styles.cpu(), strict=True)
         for image, style in pairs:
             if not (image.isfinite().all() and style.isfinite().all()):
                 outputs.append(torch.full_like(image, torch.nan))

@@ -111,6 +111,19 @@ class StyleBatch:
             )
         return [str(prompt) for prompt in prompts]
 
+    def shown_styles(self) -> Tensor:
+        """The style images, [B, 3, H, W].
+
+        Raises:
+            UsageError: there are none.
+        """
+        if self.style_images is None:
+            raise UsageError(
+                "this method is guided by a style image and there is none: give it --style-images "
+                "or --style-dataset instead of prompts"
+            )
+        return self.style_images
+
     def to(self, device: torch.device | str) -> StyleBatch:
         """The batch on another device."""
         styles, mixtures = self.style_images, self.mixtures

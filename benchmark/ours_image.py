@@ -85,12 +85,8 @@ class QSAttnImageStyleTransfer(QSAttnStyleTransfer):
 
     def _parts(self, batch: StyleBatch) -> tuple[tuple[StylePart, ...], ...]:
         """The styles of each sample; here one image of full weight."""
-        if batch.style_images is None:
-            raise UsageError(
-                "this method is guided by style images, and there is none: give it --style-images "
-                "or --style-dataset"
-            )
-        return tuple((StylePart(1.0, image=image),) for image in batch.style_images)
+        styles = batch.shown_styles()
+        return tuple((StylePart(1.0, image=image),) for image in styles)
 
     def _styles(self, job: Job, content: Tensor) -> tuple[WeightedStyle, ...]:
         """One target for each place among the parts; a sample without one there has weight 0."""

@@ -138,8 +138,7 @@ def _builder(client: HubClient, commit: str, config: str | None) -> Any:
             return datasets.load_dataset_builder(
                 client.name, name=config, revision=commit, token=client.token
             )
-        # it passes on whatever its parsers and its HTTP library raise
-        except Exception as error:
+        except Exception as error:  # whatever the library's parsers and HTTP raise is reported
             passing = _passing(error)
             if passing is None:
                 reason = " ".join(str(error).split())[:200]

@@ -79,8 +79,7 @@ class StreamLayout(Layout):
         try:
             stream = self._builder.as_streaming_dataset(split=self._location.split)
             yield from stream.decode(False)
-        # it passes on whatever its readers and its HTTP library raise, after tries of its own
-        except Exception as error:
+        except Exception as error:  # whatever the library raises after tries of its own
             reason = " ".join(str(error).split())[:160]
             raise DataError(
                 f"{self._location.id}: the stream of `datasets` ended ({type(error).__name__}: "

@@ -26,6 +26,7 @@ from data.sources import MAX_BYTES, FolderSource
 _ENCRYPTED = 0x1
 # of the other methods Python's decoders unpack a whole piece at once, however large it gets
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# what zipfile and its decoders raise on damaged, encrypted or foreign archives
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError,
     ValueError, struct.error,

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from benchmark.errors import BenchError, DataError, UsageError
-
-from .export import WEIGHTS, export, hardware_class
+from . import command
+from .export import export, hardware_class
 from .trainer import Recipe, resume, train
-
-log = logging.getLogger(__name__)
 
 Make = Callable[[Path, Path, int], Recipe]
 
@@ -80,31 +74,11 @@ MODELS: dict[str, tuple[Make, int]] = {
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m benchmark.zoo.mini.train",
-        description="Train a model of the mini zoo. A run that was stopped continues from its "
-        "checkpoint when the same command is given again.",
-    )
-    p.add_argument("model", choices=list(MODELS))
-    p.add_argument(
-        "--corpus", type=Path, required=True, help="folder of <domain>-<split>.parquet files"
-    )
-    p.add_argument(
-        "--work-dir", type=Path, required=True,
-        help="checkpoints go to WORK_DIR/MODEL, stylised copies to WORK_DIR/bank",
+    p = command.parser(
+        "benchmark.zoo.mini.train", "a model of the mini zoo",
+        "WORK_DIR/MODEL, stylised copies to WORK_DIR/bank",
     )  # fmt: skip
-    p.add_argument(
-        "--steps", type=int, help="length of the run (default: that of the shipped model)"
-    )
-    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    p.add_argument("--threads", type=int, default=1, help="CPU threads")
-    p.add_argument("--max-seconds", type=float, help="stop after this much training time in all")
-    group = p.add_mutually_exclusive_group()
-    group.add_argument("--export", action="store_true", help="write weights and card afterwards")
-    group.add_argument(
-        "--export-only", action="store_true", help="write them from the checkpoint, without a step"
-    )
-    p.add_argument("--weights-dir", type=Path, default=WEIGHTS, help="where --export writes")
+    p.add_argument("model", choices=list(MODELS))
     return p
 
 
@@ -117,44 +91,30 @@ def run(arguments: argparse.Namespace) -> None:
     """
     make, default_steps = MODELS[arguments.model]
     steps = default_steps if arguments.steps is None else arguments.steps
-    if steps < 1 or arguments.threads < 1:
-        raise UsageError("--steps and --threads must be at least 1")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: PyTorch sees no CUDA device; use --device cpu")
-    torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    try:
+    device = command.prepare_device(arguments, steps)
+    with command.naming_the_corpus():
         recipe = make(arguments.corpus, arguments.work_dir / "bank", steps)
-    except FileNotFoundError as error:
-        raise DataError(f"{error}: give the folder of the Parquet files with --corpus") from error
     work_dir = arguments.work_dir / arguments.model
     if arguments.export_only:
-        if not (work_dir / f"{recipe.name}.ckpt").is_file():
-            raise DataError(f"there is no checkpoint of {recipe.name} in {work_dir}: train first")
+        command.require_checkpoint(work_dir / f"{recipe.name}.ckpt", recipe.name)
         state = resume(recipe, work_dir, device)
     else:
         state = train(
             recipe, work_dir, seed=recipe.seed, device=device, max_seconds=arguments.max_seconds
         )
     if arguments.export or arguments.export_only:
-        command = (
+        line = (
             f"python -m benchmark.zoo.mini.train {recipe.name} --corpus DIR --work-dir DIR "
             f"--steps {steps} --device {device.type} --export"
         )
         export(
-            recipe, state, arguments.corpus, command=command, hardware=hardware_class(device),
+            recipe, state, arguments.corpus, command=line, hardware=hardware_class(device),
             folder=arguments.weights_dir,
         )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    try:
-        run(parser().parse_args(arguments))
-    except BenchError as error:
-        log.error("%s", error)
-        return error.exit_code
-    return 0
+    return command.main(run, parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def train(
         if state.step % 50 == 0 or state.step == schedule.steps:
             row = {"step": float(state.step), "seconds": state.seconds, **averages}
             log.info("%s", "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-            _append(curve_path, row)
+            append_row(curve_path, row)
         over_time = max_seconds is not None and state.seconds > max_seconds
         if now - saved_at > save_every_s or state.step == schedule.steps or over_time:
             state.save(checkpoint)
@@ -195,7 +195,8 @@ def _autocast(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _append(path: Path, row: dict[str, float]) -> None:
+def append_row(path: Path, row: dict[str, float]) -> None:
+    """Add a row to a curve, a CSV file with a header."""
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
