@@ -31,7 +31,7 @@ class FaceIdDistance(SampleMetric):
     """
 
     name = "face_id_distance"
-    version = 1
+    version = 2
     direction = "lower"
     bounds = (0.0, 2.0)
     encoders = ("face",)

@@ -268,4 +268,6 @@ class FaceEmbedder(FaceModel):
                 f"the face embedder reads aligned crops [N, 3, 64, 64], got {list(crops.shape)}: "
                 "cut them with FaceAligner.crop"
             )
-        return F.normalize(self(crops).float(), dim=1)
+        # a mirrored face is the same person, and the mean of both views tells persons apart better
+        straight, mirrored = self(torch.cat([crops, crops.flip(-1)])).float().chunk(2)
+        return F.normalize(straight + mirrored, dim=1)
