@@ -15,6 +15,8 @@ import typer
 
 from benchmark import DEFAULT_PROTOCOL
 from benchmark.errors import BenchError
+from benchmark.regression.app import check, freeze
+from benchmark.sweep_app import reproduce, sweep
 from benchmark.weights_app import weights
 
 if TYPE_CHECKING:
@@ -143,6 +145,15 @@ def run(
         Path | None,
         typer.Option(help="Folder with official checkpoints.", rich_help_panel=METHOD),
     ] = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Try the architectures with random weights on one sample: shapes, memory, time. "
+            "Nothing of it is a result.",
+            rich_help_panel=METHOD,
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(rich_help_panel=OUTPUT)] = Path("runs"),
     existing: Annotated[
         Literal["resume", "overwrite", "fail"],
@@ -182,11 +193,17 @@ def run(
             assignments=tuple(assignments or ()),
             weights_dir=weights_dir, out=out, existing=existing, accelerator=accelerator,
             devices=devices, strategy=strategy, num_nodes=num_nodes, precision=precision,
-            batch_size=batch_size,
+            batch_size=batch_size, smoke=smoke,
         )
     )  # fmt: skip
-    if result is not None:
+    if result is None:
+        return
+    if result.smoke is None or json_output:
         _print_result(result, json_output)
+    else:
+        from benchmark.smoke import print_report
+
+        print_report(result.smoke, result.directory)
 
 
 @app.command()
@@ -204,6 +221,51 @@ def score(
     chosen = metrics.split(",") if metrics else None
     for path in runs:
         _print_result(finish.score_run(path, metrics=chosen, weights_dir=weights_dir), json_output)
+
+
+@app.command()
+def verify(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Hash again everything that runs claim; exit code 1 if something is not so."""
+    from benchmark.verify import command
+
+    if not command.verify(runs, weights_dir, json_output):
+        raise typer.Exit(1)
+
+
+@app.command()
+def rerun(
+    manifest: Annotated[Path, typer.Argument(help="A run's manifest.json, or its directory.")],
+    out: Annotated[Path, typer.Option(help="Where the new run goes.")] = Path("reruns"),
+    existing: Annotated[
+        Literal["resume", "overwrite", "fail"],
+        typer.Option(help="If an earlier rerun is there already."),
+    ] = "fail",
+    images: Annotated[
+        Path | None, typer.Option(help="The folder or archive that the run was made on.")
+    ] = None,
+    images_within: Annotated[
+        str | None, typer.Option(help="Of an archive: a folder inside, a column, or shards.")
+    ] = None,
+    style_images: Annotated[
+        Path | None, typer.Option(help="The style images that guided the run: a file or a folder.")
+    ] = None,
+    accelerator: Annotated[str | None, typer.Option(help="Default: the manifest's.")] = None,
+    weights_dir: WeightsDir = None,
+    json_output: Json = False,
+) -> None:
+    """Make a run again from its manifest and compare; exit code 1 if a pixel differs."""
+    from benchmark.rerun import command
+
+    same = command.rerun(
+        manifest, out=out, existing=existing, accelerator=accelerator, weights_dir=weights_dir,
+        pictures=command.Pictures(images, images_within, style_images), as_json=json_output,
+    )  # fmt: skip
+    if not same:
+        raise typer.Exit(1)
 
 
 def _print_result(result: RunResult, json_output: bool) -> None:
@@ -412,6 +474,10 @@ study = typer.Typer(
 )
 app.add_typer(study, name="study")
 app.add_typer(weights, name="weights")
+app.command()(freeze)
+app.command()(check)
+app.command()(sweep)
+app.command()(reproduce)
 
 
 @study.command("new")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -77,9 +78,23 @@ class Protocol(BaseModel):
     batch_size: int = Field(gt=0, description="samples of a chunk unless --batch-size says other")
     metrics: tuple[str, ...]
     balance: BalanceScale | None = None
+    margins: dict[str, float] = Field(
+        default_factory=dict,
+        description="metric -> the change of its mean, in its own unit, that `bench check` lets "
+        "pass; it decides no score",
+    )
     method_config: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="defaults of a method under this protocol"
     )
+
+    @model_validator(mode="after")
+    def _margins_of_its_metrics(self) -> Self:
+        for name, margin in self.margins.items():
+            if name not in self.metrics:
+                raise ValueError(f"a margin for {name}, which the protocol does not score")
+            if not 0 < margin < math.inf:
+                raise ValueError(f"the margin of {name} must be above 0, got {margin}")
+        return self
 
     def models_for(self, dataset: str) -> dict[str, str]:
         """The models of a run on a dataset, by role."""
@@ -194,8 +209,12 @@ def canonical_json(value: Any) -> bytes:
 def method_config(
     name: str, method: type[StyleTransferMethod], protocol: Protocol,
     config_file: Path | None, assignments: Sequence[str],
+    settings: Sequence[tuple[str, Any, str]] = (),
 ) -> MethodConfig:  # fmt: skip
     """A method's config: its defaults, then the protocol's, then ``--config``, then ``--set``.
+
+    Args:
+        settings: (key, value, where it was written), which come last: those of a sweep.
 
     Raises:
         UsageError: unreadable file, unknown key, bad value; the message names where it came from.
@@ -219,6 +238,8 @@ def method_config(
             merge({key.strip(): yaml.safe_load(text)}, f"--set {assignment}")
         except yaml.YAMLError as error:
             raise UsageError(f"--set {assignment!r}: the value is not valid YAML") from error
+    for key, value, source in settings:
+        merge({key: value}, source)
     unknown = [key for key in values if key not in method.Config.model_fields]
     if unknown:
         advice = unknown_name("config key", unknown[0], method.Config.model_fields)

@@ -56,6 +56,9 @@ def hardware() -> dict[str, object]:
         "processor": _processor_name(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        # which kernels are chosen, and so how sums are rounded
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_build": f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}",
         "memory_mib": psutil.virtual_memory().total // 2**20,
         "accelerators": [
             torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())

@@ -30,6 +30,10 @@ class RunDirectoryError(BenchError):
     """A run directory is in use, of another config or schema, or cannot be written."""
 
 
+class SmokeRunError(RunDirectoryError):
+    """A run directory was made with random weights, so nothing in it is a result."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """``unknown method 'our'. Did you mean: ours? Known methods: ...``"""
     names = sorted(known)

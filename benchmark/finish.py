@@ -40,6 +40,7 @@ class RunResult:
     summary: dict[str, Any]
     contact_sheet: Path | None
     stand_in_note: str | None
+    smoke: dict[str, Any] | None = None  # what a smoke run measured
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +53,7 @@ class RunResult:
             "stand_in_note": self.stand_in_note,
             "contact_sheet": str(self.contact_sheet) if self.contact_sheet else None,
             "summary": self.summary,
+            **({} if self.smoke is None else {"smoke": self.smoke}),
         }
 
 
@@ -147,10 +149,10 @@ def _with_earlier_scores(
     ):
         return table
     earlier = pq.read_table(directory.scores_path)
-    samples = set(table["sample_id"].to_pylist())
-    installed = set(registry.names(registry.METRICS)) - set(table["metric"].to_pylist())
+    samples = set(pc.unique(table["sample_id"]).to_pylist())
+    installed = set(registry.names(registry.METRICS)) - set(pc.unique(table["metric"]).to_pylist())
     kept = []
-    for name in sorted(set(earlier["metric"].to_pylist()) & installed):
+    for name in sorted(set(pc.unique(earlier["metric"]).to_pylist()) & installed):
         (cls,) = metric_classes([name])
         rows = earlier.filter(pc.equal(earlier["metric"], name))
         now = zoo.verified_hashes(cls.encoders)
@@ -174,9 +176,11 @@ def _with_earlier_scores(
 
 def _encoders(table: pa.Table) -> list[str]:
     """Roles of the models that made a table's scores."""
+    import pyarrow.compute as pc
+
     from benchmark.scoring import metric_classes
 
-    names = sorted(set(table["metric"].to_pylist()))
+    names = sorted(pc.unique(table["metric"]).to_pylist())
     return sorted({role for cls in metric_classes(names) for role in cls.encoders}) if names else []
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -21,17 +23,22 @@ from benchmark.environment import (
 from benchmark.errors import BenchError, UsageError
 from benchmark.finish import RunResult, finish_run, quiet_libraries
 from benchmark.interface import StyleTransferMethod
+from benchmark.ranks import RankLostError, RankWatch, started_from_outside, still_missing
 from benchmark.run import (
     Existing,
     Manifest,
     RunDirectory,
 )
 from benchmark.scoring import metric_classes
+from benchmark.smoke import SmokeWatch, few_steps, one_prompt, smoke_options
 from benchmark.targets import TargetOptions, Targets, check_guidance, choose_targets
 from benchmark.zoo import ModelZoo
+from benchmark.zoo.random_weights import RandomZoo
 from benchmark.zoo.registry import model_card
 
 log = logging.getLogger(__name__)
+
+ZooOf = Callable[[Mapping[str, str], Path | None], ModelZoo]
 
 
 class InterruptedRunError(BenchError):
@@ -68,6 +75,10 @@ class RunOptions:
     source: str | None = None
     samples: str = "paper"
     images_within: str | None = None
+    # (key, value, where it was written) of the method's config, after --set
+    settings: tuple[tuple[str, Any, str], ...] = ()
+    # random weights, one sample: see benchmark.smoke
+    smoke: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ class _Plan:
     targets: Targets
     resolved: ResolvedRun
     batch_size: int
+    watch: SmokeWatch | None
 
     def data_module(self) -> Any:
         """The samples in chunks, as the dataset's entry point makes them."""
@@ -93,8 +105,13 @@ class _Plan:
         )  # fmt: skip
 
 
-def run(options: RunOptions) -> RunResult | None:
+def run(options: RunOptions, zoo_of: ZooOf = ModelZoo) -> RunResult | None:
     """Resolve, predict, score, derive.
+
+    Args:
+        options: what to run.
+        zoo_of: makes the zoo of (model id by role, weights folder); whoever runs several times may
+            share the models.
 
     Returns:
         The result on the first rank, None on the others.
@@ -103,7 +120,13 @@ def run(options: RunOptions) -> RunResult | None:
         BenchError: with a remedy; nothing finished is lost.
     """
     quiet_libraries()
-    plan = resolve(options)
+    options = smoke_options(options) if options.smoke else options
+    return execute(resolve(options, zoo_of))
+
+
+def execute(plan: _Plan) -> RunResult | None:
+    """Predict, score and derive what was resolved; returns and raises as :func:`run`."""
+    options = plan.options
     directory = RunDirectory(plan.resolved.directory(options.out))
     module = plan.data_module()
     if not is_rank_zero():
@@ -121,30 +144,43 @@ def run(options: RunOptions) -> RunResult | None:
         try:
             _predict(plan, directory, module)
         except (KeyboardInterrupt, SystemExit) as stop:
-            done = directory.completed_chunks()
             manifest.status = "partial"
             directory.write_manifest(manifest)
+            missing = directory.missing_chunks(module.chunk_count)
             raise InterruptedRunError(
-                f"stopped with {len(done)} of {module.chunk_count} chunks finished in "
-                f"{directory.path}. Run the same command again to continue."
+                f"stopped. {still_missing(directory, module.chunk_count, missing)}"
             ) from stop
+        except RankLostError:
+            manifest.status = "partial"
+            directory.write_manifest(manifest)
+            raise
         manifest.timings["predict_wall_s"] = time.perf_counter() - started
-        return finish_run(directory, manifest, plan.protocol, plan.zoo)
+        if plan.watch is None:
+            return finish_run(directory, manifest, plan.protocol, plan.zoo)
+        with plan.watch.while_scoring(plan.zoo.device):
+            result = finish_run(directory, manifest, plan.protocol, plan.zoo)
+        report = plan.watch.report(plan.zoo, options.method, plan.resolved.method_config)
+        directory.write_json(directory.path / "smoke.json", report)
+        return replace(result, smoke=report)
 
 
-def resolve(options: RunOptions) -> _Plan:
+def resolve(options: RunOptions, zoo_of: ZooOf = ModelZoo) -> _Plan:
     """From the command line to samples, models and the config hash. Nothing is written yet."""
     protocol = load_protocol(options.protocol)
     method_class = _method_class(options.method)
+    watch = SmokeWatch(protocol) if options.smoke else None
+    protocol = few_steps(protocol, options.method, method_class) if watch else protocol
     config = method_config(
-        options.method, method_class, protocol, options.config, options.assignments
-    )
+        options.method, method_class, protocol, options.config, options.assignments,
+        options.settings,
+    )  # fmt: skip
     check_guidance(options.method, method_class, options.target, protocol)
     dataset = registry.load(registry.DATASETS, options.dataset)
     targets = choose_targets(options.target, protocol, dataset)
+    targets = one_prompt(targets) if watch else targets
     source_prompt = options.source_prompt or dataset.card.source_prompt
     models = _models(protocol, options.dataset, options.guide, options.method, method_class)
-    zoo = ModelZoo(models, options.weights_dir)
+    zoo = (RandomZoo if watch else zoo_of)(models, options.weights_dir)
     _check_prompts(zoo, [*targets.texts, source_prompt])
     usual = protocol.source if options.images is None else "embedded"
     source = dataset.source(
@@ -172,7 +208,7 @@ def resolve(options: RunOptions) -> _Plan:
     )
     return _Plan(
         options, protocol, method, zoo, dataset, source, frozen, targets, resolved,
-        options.batch_size or protocol.batch_size,
+        options.batch_size or protocol.batch_size, watch,
     )  # fmt: skip
 
 
@@ -212,9 +248,8 @@ def _check_prompts(zoo: ModelZoo, texts: list[str]) -> None:
 
 def _manifest(plan: _Plan, module: Any) -> Manifest:
     options = plan.options
-    judges = {role for cls in metric_classes(plan.protocol.metrics) for role in cls.encoders}
-    roles = sorted({*plan.method.card.roles, *judges})
     return Manifest(
+        smoke=options.smoke,
         config=plan.resolved,
         config_hash=plan.resolved.config_hash,
         stand_in_note=plan.dataset.card.stand_in_note if plan.source.stand_in else None,
@@ -227,7 +262,7 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
             "images": len(plan.frozen.images),
             "skipped": list(plan.frozen.skipped),
         },
-        models=plan.zoo.verified_hashes(roles),
+        models=plan.zoo.verified_hashes(_roles(plan)),
         sample_ids=[request.sample_id for request in module.samples],
         batch_size=plan.batch_size,
         execution={
@@ -236,12 +271,25 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
             "strategy": options.strategy,
             "num_nodes": options.num_nodes,
         },
-        versions=package_versions(),
+        versions=package_versions()
+        | registry.distributions(
+            {
+                registry.METHODS: [options.method],
+                registry.DATASETS: [options.dataset],
+                registry.METRICS: plan.protocol.metrics,
+            }
+        ),
         git_revision=git_revision(),
         hardware=hardware(),
         command=command_line(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _roles(plan: _Plan) -> list[str]:
+    """Of the models that the method and the protocol's metrics read."""
+    judges = {role for cls in metric_classes(plan.protocol.metrics) for role in cls.encoders}
+    return sorted({*plan.method.card.roles, *judges})
 
 
 def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
@@ -251,24 +299,31 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
     from benchmark.trainer import build_trainer
 
     options = plan.options
-    done = directory.completed_chunks()
-    module.done = set(done)
-    if len(done) == module.chunk_count and is_rank_zero() and options.num_nodes == 1:
-        return
+    done: dict[int, int] = {}
+    if is_rank_zero():
+        done = directory.keep_finished_chunks()
+        module.done = set(done)
+        alone = options.num_nodes == 1 and not started_from_outside()
+        if alone and len(done) == module.chunk_count:
+            return
     trainer = build_trainer(
         accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes,
         strategy=options.strategy, precision=options.precision,
         callbacks=[
             ChunkWriter(directory),
+            RankWatch(directory, module.chunk_count),
             RunProgress(
                 f"{options.method} / {options.dataset}",
                 len(module.samples),
-                sum(len(record.samples) for record in done.values()),
+                sum(done.values()),
             ),
         ],
     )  # fmt: skip
     plan.zoo.to(trainer.strategy.root_device)
-    plan.method.prepare(plan.zoo)
-    trainer.predict(
-        PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
-    )
+    if plan.watch is not None:
+        plan.watch.probe(plan.zoo, _roles(plan))
+    with plan.watch.while_sampling(plan.zoo.device) if plan.watch else nullcontext():
+        plan.method.prepare(plan.zoo)
+        trainer.predict(
+            PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
+        )

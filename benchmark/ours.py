@@ -7,10 +7,10 @@ Diffusion Model" (University of Ottawa), built on ZeCon (arXiv 2303.08622) and Q
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,11 +40,19 @@ from benchmark.interface import (
 from benchmark.noise import NoiseSource
 from benchmark.ours_config import QSAttnConfig
 from benchmark.profiling import phase
+from benchmark.source_cache import (
+    RUN_BYTES,
+    SourceCache,
+    fingerprint,
+    precision_of,
+    shared_cache,
+)
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
 
 Scale = tuple[float, float] | None
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         super().__init__(config)
         self.config = config
         self.process = DiffusionProcess(Schedule.linear(config.respacing))
-        self._last_latent: tuple[object, Tensor] | None = None
+        self._own_cache = SourceCache(RUN_BYTES)
         self._weights = {
             name: float(getattr(config, name))
             for name in (
@@ -103,6 +111,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
     def prepare(self, zoo: ModelZoo) -> None:
         """See the base class."""
         self.denoiser = zoo.denoiser()
+        self._denoiser_hash = zoo.verified_hashes(["denoiser"])["denoiser"]["sha256"]
         self.clip = zoo.clip("guide")
         self.vgg = zoo.vgg()
 
@@ -115,6 +124,25 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         for step in reversed(range(self.config.t0)):
             x = self._step(x, step, job, targets)
         return x
+
+    @torch.no_grad()
+    def source_attention(
+        self, images: Tensor, domains: Sequence[str]
+    ) -> list[tuple[Routing, tuple[int, int]]]:
+        """Anchors and routing of content images, with the sides (H, W) of the layer's map.
+
+        Layers whose anchors are drawn at random are left out.
+
+        Args:
+            images: [B, 3, S, S] in [-1, 1].
+            domains: what each shows.
+        """
+        features = self._encode(images, self.denoiser.labels(domains, images.device))
+        return [
+            (routing, (layer.shape[2], layer.shape[3]))
+            for layer, routing in zip(features, self._select(features), strict=True)
+            if routing is not None
+        ]
 
     # --- once for each image --------------------------------------------------------------------
 
@@ -138,10 +166,8 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         contrastive = None
         if config.contrastive:
             with phase("encoder"):
-                features = self._encode(job.images, job.image_labels)
-                contrastive = ContrastiveReference(
-                    features, self._select(features), job.image_of, config.anchors
-                )
+                features, routings = self._source_features(job)
+                contrastive = ContrastiveReference(features, routings, job.image_of, config.anchors)
         vgg: dict[str, Tensor] = {}
         with phase("content"):
             if config.vgg:
@@ -166,6 +192,32 @@ class QSAttnStyleTransfer(StyleTransferMethod):
     def _grams(self, job: Job) -> tuple[WeightedGrams, ...]:
         """Gram matrices to reach: a prompt has none."""
         return ()
+
+    def _source_features(self, job: Job) -> tuple[list[Tensor], list[Routing | None]]:
+        """Encoder features of the distinct content images and their selected anchors, by layer."""
+        config = self.config
+        features = self._once(
+            "features", job, config.encoder_blocks,
+            lambda: self._encode(job.images, job.image_labels),
+        )  # fmt: skip
+        chosen = (
+            config.encoder_blocks, config.attention, config.anchors, config.window,
+            config.window_layout, config.attention_from,
+        )  # fmt: skip
+        return features, self._once("selection", job, chosen, lambda: self._select(features))
+
+    def _once(self, kind: str, job: Job, facts: Hashable, compute: Callable[[], Value]) -> Value:
+        """What the denoiser makes of the distinct content images alone, made once.
+
+        On a CPU every sample is a batch of its own, and the prompts of an image follow one another;
+        the runs of a sweep share more. The key holds every input's bytes, so what is found is what
+        would be computed, to the last bit.
+        """
+        shared = shared_cache()
+        cache = self._own_cache if shared is None else shared
+        labels = None if job.image_labels is None else tuple(job.image_labels.tolist())
+        inputs = (self._denoiser_hash, fingerprint(job.images), labels)
+        return cache.get(kind, (*inputs, precision_of(job.images.device), facts), compute)
 
     def _select(self, features: list[Tensor]) -> list[Routing | None]:
         config = self.config
@@ -199,25 +251,13 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         return latent
 
     def _invert(self, job: Job, steps: int) -> Tensor:
-        """Latents [U, 3, H, W] of the distinct content images.
-
-        On a CPU every sample is a batch of its own, and the prompts of an image follow one another:
-        the last latent is kept for them. The key holds every input's bytes, so what is found is
-        what would be computed, to the last bit.
-        """
-
-        def compute() -> Tensor:
-            return self.process.invert(
+        """Latents [U, 3, H, W] of the distinct content images."""
+        return self._once(
+            "inversion", job, (self.config.respacing, steps),
+            lambda: self.process.invert(
                 lambda x, t: self.denoiser(x, t, job.image_labels), job.images, steps
-            )
-
-        if len(job.images) > 1 or job.images.device.type != "cpu":
-            return compute()
-        labels = None if job.image_labels is None else tuple(job.image_labels.tolist())
-        key = (job.images.numpy().tobytes(), labels, steps)
-        if self._last_latent is None or self._last_latent[0] != key:
-            self._last_latent = (key, compute())
-        return self._last_latent[1]
+            ),
+        )  # fmt: skip
 
     # --- every step -----------------------------------------------------------------------------
 

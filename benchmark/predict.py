@@ -21,6 +21,7 @@ from benchmark.errors import BenchError
 from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
 from benchmark.noise import NoiseSource
 from benchmark.run import ChunkRecord, Pixels, RunDirectory, SampleRecord, encode_png
+from benchmark.source_cache import owed_seconds
 from benchmark.tuning import TuningClock
 
 OnSample = Callable[[int, float], None]
@@ -86,12 +87,13 @@ class PredictModule(pl.LightningModule):
             torch.cuda.reset_peak_memory_stats()
             torch.cuda.synchronize()
         energy = total_joules(chunk.images.device)
+        owed = owed_seconds()
         start = time.perf_counter()
         with torch.enable_grad(), TuningClock().active() as tuning:
             images = stylize_chunk(self.method, chunk, self.run_seed, self.on_sample)
         if on_cuda:
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - start - tuning.spent
+        seconds = time.perf_counter() - start - tuning.spent + owed_seconds() - owed
         joules = joules_since(energy, chunk.images.device)
         expected = chunk.images.shape
         if images.shape != expected:
@@ -194,6 +196,3 @@ class ChunkWriter(BasePredictionWriter):
             ),
             pngs,
         )
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.strategy.barrier("all chunks written")

@@ -5,6 +5,7 @@ The built-in ones are registered in exactly the way a third party's package regi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -35,6 +36,12 @@ def _entries(group: str) -> dict[str, EntryPoint]:
 def names(group: str) -> list[str]:
     """Sorted names of a group."""
     return sorted(_entries(group))
+
+
+def distributions(chosen: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Versions, by name, of the installed packages that registered the names of each group."""
+    dists = (_entries(group)[name].dist for group, found in chosen.items() for name in found)
+    return {dist.name: dist.version for dist in dists if dist is not None}
 
 
 def load(group: str, name: str) -> Any:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import math
 import os
@@ -26,27 +25,37 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.config import ResolvedRun
-from benchmark.errors import RunDirectoryError
+from benchmark.errors import RunDirectoryError, SmokeRunError
+from benchmark.pictures import (
+    GROUP,
+    Pixels,
+    StoredPictures,
+    decode_png,
+    encode_png,
+    write_pictures,
+)
 from benchmark.scoring import ScoredSample
 
+__all__ = [
+    "IMAGE_GROUP", "SCHEMA_VERSION", "ChunkRecord", "Existing", "Manifest", "Pixels",
+    "RunDirectory", "SampleRecord", "decode_png", "encode_png", "explain_write_errors",
+    "merge_samples", "sha256_of", "write_atomically",
+]  # fmt: skip
+
 SCHEMA_VERSION = 2
-IMAGE_GROUP = 64  # pictures of a Parquet row group
+IMAGE_GROUP = GROUP
 Existing = Literal["resume", "overwrite", "fail"]
-Pixels = npt.NDArray[np.uint8]
 
 
 class SampleRecord(BaseModel):
@@ -92,6 +101,8 @@ class Manifest(BaseModel):
     """What a run is and how it was executed.
 
     Attributes:
+        smoke: whether the models had random weights, so that no picture and no score means
+            anything.
         files: SHA-256 of the derived files (``scores.parquet``, ...) by name, so that a change to
             them is seen; empty before the first scoring and for runs of schema 1.
     """
@@ -99,6 +110,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: int = SCHEMA_VERSION
+    smoke: bool = False
     config: ResolvedRun
     config_hash: str
     status: Literal["running", "partial", "complete"] = "running"
@@ -160,19 +172,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def encode_png(pixels: Pixels) -> bytes:
-    """Lossless PNG of [H, W, 3] uint8 RGB; equal pixels give equal bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
-    return buffer.getvalue()
-
-
-def decode_png(data: bytes) -> Pixels:
-    """[H, W, 3] uint8 RGB of a PNG written by :func:`encode_png`."""
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
 class RunDirectory:
     """Access to one run directory.
 
@@ -184,6 +183,7 @@ class RunDirectory:
         self.path = path
         self.manifest_path = path / "manifest.json"
         self.chunks_path = path / "chunks"
+        self.ranks_path = path / ".ranks"
         self.images_path = path / "images"
         self.scores_path = path / "scores.parquet"
         self.samples_path = path / "samples.parquet"
@@ -274,8 +274,18 @@ class RunDirectory:
         """The validated manifest.
 
         Raises:
+            SmokeRunError: its models had random weights, so nothing may be made of it.
             RunDirectoryError: no run here, another schema, or a damaged file.
         """
+        manifest = self._read_manifest()
+        if manifest.smoke:
+            raise SmokeRunError(
+                f"{self.path} is a smoke run (bench run --smoke): its models had random weights, "
+                f"so its pictures and scores mean nothing. Run the command without --smoke."
+            )
+        return manifest
+
+    def _read_manifest(self) -> Manifest:
         if not self.manifest_path.is_file():
             raise RunDirectoryError(f"{self.path} is not a run directory: it has no manifest.json")
         try:
@@ -302,7 +312,9 @@ class RunDirectory:
             ) from error
 
     def write_manifest(self, manifest: Manifest) -> None:
-        text = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        # only smoke runs have the key: other manifests stay as earlier versions wrote them
+        content = manifest.model_dump(mode="json", exclude=None if manifest.smoke else {"smoke"})
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         write_atomically(self.manifest_path, text.encode())
 
     def write_json(self, path: Path, value: Any) -> None:
@@ -342,6 +354,27 @@ class RunDirectory:
             if all(self._intact(sample) for sample in record.samples)
         }
 
+    def finished_chunks(self) -> dict[int, int]:
+        """Samples of each finished chunk, by the chunk's index; see :meth:`completed_chunks`."""
+        return {
+            record.chunk: len(record.samples)
+            for record in self.read_chunks()
+            if all(self._intact(sample) for sample in record.samples)
+        }
+
+    def keep_finished_chunks(self) -> dict[int, int]:
+        """:meth:`finished_chunks`; the records of all other chunks are removed."""
+        done = self.finished_chunks()
+        for path in self.chunks_path.glob("[0-9]*.json"):
+            if not (path.stem.isdigit() and int(path.stem) in done):
+                path.unlink(missing_ok=True)
+        return done
+
+    def missing_chunks(self, count: int) -> set[int]:
+        """Of the chunks 0 to ``count`` - 1, those that have no record; images are not read."""
+        found = {path.stem for path in self.chunks_path.glob("[0-9]*.json")}
+        return {index for index in range(count) if f"{index:06d}" not in found}
+
     def _intact(self, sample: SampleRecord) -> bool:
         if sample.status == "failed":
             return True
@@ -350,34 +383,39 @@ class RunDirectory:
 
     def write_sources(self, images: Mapping[str, Pixels]) -> None:
         """Store the content images by id, in order."""
-        _write_images(self.sources_path, "image_id", images)
+        with explain_write_errors(self.sources_path):
+            write_pictures(self.sources_path, "image_id", images)
 
     def write_styles(self, images: Mapping[str, Pixels]) -> None:
         """Store the style images of an image-guided run by prompt id, in order.
 
         Scoring reads them for samples whose prompt is None. [h, w, 3] uint8, of any sizes.
         """
-        _write_images(self.styles_path, "prompt_id", images)
+        with explain_write_errors(self.styles_path):
+            write_pictures(self.styles_path, "prompt_id", images)
 
     def write_samples(self, samples: Sequence[ScoredSample]) -> None:
         """Store the merged sample records."""
-        table = pa.Table.from_pylist([asdict(sample) for sample in samples])
+        columns = [field.name for field in fields(ScoredSample)]
+        table = pa.Table.from_pydict(
+            {name: [getattr(sample, name) for sample in samples] for name in columns}
+        )
         with explain_write_errors(self.samples_path):
             partial = self.path / ".samples.part"
             pq.write_table(table, partial)
             partial.replace(self.samples_path)
 
     @cached_property
-    def _sources(self) -> dict[str, bytes]:
-        return _read_images(self.sources_path, "image_id")
+    def _sources(self) -> StoredPictures:
+        return StoredPictures(self.sources_path, "image_id")
 
     @cached_property
-    def _styles(self) -> dict[str, bytes]:
-        return _read_images(self.styles_path, "prompt_id")
+    def _styles(self) -> StoredPictures:
+        return StoredPictures(self.styles_path, "prompt_id")
 
     def load_source(self, image_id: str) -> Pixels:
         """A content image, [H, W, 3] uint8."""
-        return decode_png(self._sources[image_id])
+        return self._sources[image_id]
 
     def load_style(self, prompt_id: str) -> Pixels:
         """A style image, [h, w, 3] uint8.
@@ -389,7 +427,7 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{self.styles_path} has no style image {prompt_id!r}; run it again"
             )
-        return decode_png(self._styles[prompt_id])
+        return self._styles[prompt_id]
 
     def load_image(self, sample_id: str) -> Pixels:
         """An output, [H, W, 3] uint8."""
@@ -419,29 +457,12 @@ class RunDirectory:
 
     def remove_staging(self) -> None:
         """Drop what killed writers left behind."""
-        shutil.rmtree(self.path / ".staging", ignore_errors=True)
+        for folder in (self.path / ".staging", self.ranks_path):
+            shutil.rmtree(folder, ignore_errors=True)
         for partial in self.path.glob(".*.part"):
             partial.unlink(missing_ok=True)
         for partial in self.chunks_path.glob(".*.part"):
             partial.unlink(missing_ok=True)
-
-
-def _write_images(path: Path, key: str, images: Mapping[str, Pixels]) -> None:
-    table = pa.Table.from_pydict(
-        {key: list(images), "png": [encode_png(pixels) for pixels in images.values()]}
-    )
-    with explain_write_errors(path):
-        partial = path.with_name(f".{path.stem}.part")
-        # pictures do not repeat: a dictionary would have to be held whole by whoever reads them
-        pq.write_table(table, partial, use_dictionary=False, row_group_size=IMAGE_GROUP)
-        partial.replace(path)
-
-
-def _read_images(path: Path, key: str) -> dict[str, bytes]:
-    if not path.is_file():
-        raise RunDirectoryError(f"{path.parent} has no {path.name}; run it again")
-    table = pq.read_table(path)
-    return dict(zip(table[key].to_pylist(), table["png"].to_pylist(), strict=True))
 
 
 def _share(total: float | None, record: ChunkRecord) -> float | None:

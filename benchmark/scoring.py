@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -121,7 +121,7 @@ def score_samples(
         raise UsageError("sample ids must be unique in a run")
     classes = metric_classes(metrics)
     failures: dict[str, str] = {}
-    scores: dict[str, dict[str, SampleScore]] = defaultdict(dict)
+    scores = _Scores([sample.sample_id for sample in samples], [cls.name for cls in classes])
     texts = list(dict.fromkeys(prompts))
     workers = [_Worker(classes, zoo, texts) for _ in range(worker_count(zoo.device))]
     batches = cut_batches(
@@ -129,7 +129,7 @@ def score_samples(
     )
     for sample_ids, found in map_batches(workers, batches):
         for name, values in found.items():
-            scores[name].update(zip(sample_ids, values, strict=True))
+            scores.put(name, sample_ids, values)
     return _table(samples, classes, scores, failures)
 
 
@@ -181,28 +181,50 @@ def metric_classes(names: Sequence[str] | None) -> list[type[SampleMetric]]:
     return classes
 
 
+class _Scores:
+    """Values and statuses of every sample and metric, without an object for each."""
+
+    def __init__(self, sample_ids: Sequence[str], metrics: Sequence[str]) -> None:
+        self._place = {sample_id: index for index, sample_id in enumerate(sample_ids)}
+        self.values = {name: np.full(len(sample_ids), np.nan) for name in metrics}
+        self.statuses = {name: [""] * len(sample_ids) for name in metrics}
+
+    def put(self, metric: str, sample_ids: Sequence[str], scores: Sequence[SampleScore]) -> None:
+        for sample_id, score in zip(sample_ids, scores, strict=True):
+            place = self._place[sample_id]
+            if score.value is not None:
+                self.values[metric][place] = score.value
+            self.statuses[metric][place] = sys.intern(score.status)
+
+
 def _table(
-    samples: Sequence[ScoredSample], classes: Sequence[type[SampleMetric]],
-    scores: dict[str, dict[str, SampleScore]], failures: dict[str, str],
+    samples: Sequence[ScoredSample], classes: Sequence[type[SampleMetric]], scores: _Scores,
+    failures: dict[str, str],
 ) -> pa.Table:  # fmt: skip
-    rows = []
-    for sample in samples:
+    for sample_id, reason in failures.items():
         for cls in classes:
-            reason = failures.get(sample.sample_id)
-            score = (
-                scores[cls.name][sample.sample_id]
-                if reason is None
-                else SampleScore(None, f"failed: {reason}")
-            )
-            rows.append(
-                {
-                    "sample_id": sample.sample_id,
-                    "image_id": sample.image_id,
-                    "prompt_id": sample.prompt_id,
-                    "metric": cls.name,
-                    "value": score.value,
-                    "status": score.status,
-                    "metric_version": cls.version,
-                }
-            )
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+            scores.put(cls.name, [sample_id], [SampleScore(None, f"failed: {reason}")])
+    of_sample = np.repeat(np.arange(len(samples)), len(classes))
+    of_metric = np.tile(np.arange(len(classes)), len(samples))
+    names = [cls.name for cls in classes]
+    values = np.stack([scores.values[name] for name in names], axis=1).reshape(-1)
+    statuses = [status for row in zip(*(scores.statuses[name] for name in names), strict=True)
+                for status in row]  # fmt: skip
+    assert all(statuses), "a sample was neither scored nor found unusable"
+    columns = {
+        key: pa.array([getattr(sample, key) for sample in samples], pa.string()).take(of_sample)
+        for key in ("sample_id", "image_id", "prompt_id")
+    }
+    missing = np.array([status != "ok" for status in statuses], dtype=np.bool_)
+    return pa.Table.from_pydict(
+        {
+            **columns,
+            "metric": pa.array(names, pa.string()).take(of_metric),
+            "value": pa.array(values, pa.float64(), mask=missing),
+            "status": pa.array(statuses, pa.string()),
+            "metric_version": pa.array([cls.version for cls in classes], pa.int32()).take(
+                of_metric
+            ),
+        },
+        schema=SCHEMA,
+    )

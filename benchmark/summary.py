@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benchmark.scoring import ScoredSample, metric_classes
 from benchmark.stats import LEVEL, cluster_t_interval
@@ -37,10 +38,8 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample]) -> dict[str, Any
     Raises:
         UsageError: the table has scores of a metric that is not installed.
     """
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in table.to_pylist():
-        rows[row["metric"]].append(row)
-    classes = metric_classes(list(rows)) if rows else []
+    names = pc.unique(table["metric"]).to_pylist()
+    classes = metric_classes(names) if names else []
     failed = [
         {"sample_id": sample.sample_id, "reason": sample.reason or "no reason was recorded"}
         for sample in samples
@@ -62,7 +61,7 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample]) -> dict[str, Any
                 "metric": row["metric"],
                 "reason": row["status"].removeprefix("failed: "),
             }
-            for row in table.to_pylist()
+            for row in table.filter(pc.starts_with(table["status"], "failed")).to_pylist()
             if row["sample_id"] in made and _kind(row["status"]) == "failed"
         ],
         "intervals": {"method": "cluster_t", "level": LEVEL, "cluster": "image_id"},
@@ -73,7 +72,7 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample]) -> dict[str, Any
                 "bounds": list(cls.bounds),
                 "encoders": list(cls.encoders),
                 "description": cls.description,
-                **_of_metric(rows[cls.name], cls.bounds),
+                **_of_metric(table.filter(pc.equal(table["metric"], cls.name)), cls.bounds),
             }
             for cls in classes
         },
@@ -81,10 +80,10 @@ def summarise(table: pa.Table, samples: Sequence[ScoredSample]) -> dict[str, Any
     }
 
 
-def _of_metric(rows: Sequence[dict[str, Any]], bounds: tuple[float, float]) -> dict[str, Any]:
-    scored = [row for row in rows if row["value"] is not None]
-    values = np.array([row["value"] for row in scored], dtype=np.float64)
-    images = [row["image_id"] for row in scored]
+def _of_metric(rows: pa.Table, bounds: tuple[float, float]) -> dict[str, Any]:
+    scored = rows.filter(pc.is_valid(rows["value"]))
+    values: npt.NDArray[np.float64] = scored["value"].to_numpy()
+    images = scored["image_id"].to_pylist()
     interval = cluster_t_interval(values, images)
     n_images = len(set(images))
     note = None
@@ -98,7 +97,7 @@ def _of_metric(rows: Sequence[dict[str, Any]], bounds: tuple[float, float]) -> d
         # the metric cannot leave its bounds, so the part of the interval beyond them says nothing
         "interval": None if interval is None else np.clip(interval, *bounds).tolist(),
         "interval_note": note,
-        "statuses": dict(sorted(Counter(_kind(row["status"]) for row in rows).items())),
+        "statuses": dict(sorted(Counter(map(_kind, rows["status"].to_pylist())).items())),
     }
 
 

@@ -61,7 +61,7 @@ def _devices(text: str) -> str | int | list[int]:
 
 
 def _strategy(name: str) -> Any:
-    """Strategies that gather nothing wait long: ranks may finish hours apart."""
+    """Ranks meet only at the start; the first may have stored many content images before."""
     if name != "ddp":
         return name
-    return DDPStrategy(timeout=timedelta(days=7))
+    return DDPStrategy(timeout=timedelta(hours=2))

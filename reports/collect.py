@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from benchmark.errors import BenchError, DataError, RunDirectoryError, UsageError
+from benchmark.errors import (
+    BenchError,
+    DataError,
+    RunDirectoryError,
+    SmokeRunError,
+    UsageError,
+)
 from benchmark.run import Manifest, RunDirectory, sha256_of
+
+log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 State = Literal["complete", "incomplete"]
@@ -114,7 +123,7 @@ def _runs_below(path: Path) -> Iterator[Path]:
 def collect(
     paths: Sequence[Path], *, verify_images: bool = True, progress: Progress | None = None
 ) -> list[CollectedRun]:
-    """Read all runs in and below ``paths``.
+    """Read all runs in and below ``paths``. Smoke runs are left out, each with a warning.
 
     Args:
         verify_images: compare every stored image with the hash in its chunk record.
@@ -122,14 +131,18 @@ def collect(
 
     Raises:
         UsageError: no run there.
+        SmokeRunError: nothing but smoke runs there.
         RunDirectoryError: runs that cannot be read or were changed after they were scored; the
             message names them all, since a leaderboard must not leave any out in silence.
     """
-    runs, problems = [], []
+    runs, problems, left_out = [], [], []
     found = find_runs(paths)
     for number, path in enumerate(found, start=1):
         try:
             runs.append(read_run(path, verify_images=verify_images))
+        except SmokeRunError as error:
+            left_out.append(error)
+            log.warning("left out: %s", error)
         except BenchError as error:
             problems.append(str(error))
         if progress is not None:
@@ -138,6 +151,8 @@ def collect(
         raise RunDirectoryError(
             "\n".join([*_first(problems), "Mend these runs, or move them away, and try again."])
         )
+    if left_out and not runs:
+        raise left_out[0]
     return runs
 
 

@@ -9,6 +9,7 @@ import pytest
 from benchmark import registry
 from benchmark.config import Protocol, load_protocol, protocol_names
 from benchmark.scoring import metric_classes
+from benchmark.smoke import FEW, few_steps
 from benchmark.zoo.models import can_load
 from benchmark.zoo.registry import model_card
 from data.cards import Domain, load_card, load_prompts
@@ -56,6 +57,26 @@ def test_datasets_and_prompts_exist_for_every_domain(protocol: Protocol) -> None
 def test_values_of_methods_are_valid(protocol: Protocol) -> None:
     for name, values in protocol.method_config.items():
         registry.load(registry.METHODS, name).Config.model_validate(values)
+
+
+def test_smoke_runs_are_short_and_keep_what_is_no_length(protocol: Protocol) -> None:
+    for name in registry.names(registry.METHODS):
+        method = registry.load(registry.METHODS, name)
+        cut = few_steps(protocol, name, method)
+        usual, short = (
+            method.Config.model_validate(which.method_config.get(name, {})).model_dump()
+            for which in (protocol, cut)
+        )
+        changed = {key for key in usual if usual[key] != short[key]}
+        assert changed <= {*FEW, "t0"}, name
+        assert all(short[key] < usual[key] for key in changed)
+        assert all(short[key] <= FEW[key] for key in FEW if key in short)
+        if "respacing" in short:
+            assert short["t0"] == 2 and short["respacing"] == usual["respacing"], name
+        elif "t0" in short:
+            assert short["t0"] == usual["t0"], "a timestep is no length"
+        others = {key: cut.method_config.get(key) for key in cut.method_config if key != name}
+        assert others == {key: protocol.method_config[key] for key in others}
 
 
 def test_the_papers_protocol_takes_the_denoiser_of_the_domain() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -64,7 +65,9 @@ class SourceFaces:
                 faces.append(None)
                 missing.append(NOT_APPLICABLE)
                 continue
-            key = bytes(image.shape) + image.cpu().numpy().tobytes()
+            # hashed, since the pictures of a whole run would be held otherwise
+            content = f"{tuple(image.shape)}".encode() + image.cpu().numpy().tobytes()
+            key = hashlib.sha256(content).digest()
             if key not in self._known:
                 self._known[key] = self.aligner.detect(to_float(image[None])[0])
             faces.append(self._known[key])

@@ -64,6 +64,12 @@ class ModelZoo:
         for model in self._models.values():
             model.to(self.device)
 
+    def with_roles(self, roles: Mapping[str, str]) -> ModelZoo:
+        """A zoo of other roles that shares this one's models and the hashes found so far."""
+        other = ModelZoo(roles, self.weights_dir, self.device)
+        other._models, other._hashes = self._models, self._hashes
+        return other
+
     def loaded(self) -> dict[str, nn.Module]:
         """Models by id that were asked for so far; they are shared, and must stay as they are."""
         return dict(self._models)
@@ -177,6 +183,10 @@ class ModelZoo:
                 )
         return self._hashes[card.id]
 
+    def _load(self, card: ModelCard) -> nn.Module:
+        self._verify(card)
+        return build(card, card.path(self.weights_dir))
+
     def _get(self, role: str, kind: Kind, model_type: type[M]) -> M:
         card = self._card(role)
         if card.kind != kind:
@@ -185,10 +195,9 @@ class ModelZoo:
                 f"{card.kind!r}"
             )
         if card.id not in self._models:
-            self._verify(card)
             # some constructors draw initial weights, which the stored ones then replace
             with torch.random.fork_rng(devices=[]):
-                model = build(card, card.path(self.weights_dir))
+                model = self._load(card)
             model = model.eval().requires_grad_(False).to(self.device, torch.float32)
             self._models[card.id] = model
         if role not in self._used:
@@ -208,9 +217,21 @@ def build(card: ModelCard, path: Path) -> nn.Module:
     require_loader(card)
     state = load_state(path)
     try:
-        return _BUILDERS[card.kind](card, state)
+        return assemble(card, state)
     except WeightsError as error:
         raise WeightsError(f"{path} (model {card.id!r}): {error}") from error
+
+
+def assemble(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
+    """The model of a card with given weights, on the CPU.
+
+    Args:
+        state: tensors by the names of the card's checkpoint.
+
+    Raises:
+        WeightsError: they do not fit the card's architecture.
+    """
+    return _BUILDERS[card.kind](card, state)
 
 
 def _denoiser(card: ModelCard, state: dict[str, Tensor]) -> Denoiser:

@@ -41,8 +41,9 @@ class ModelCard(BaseModel):
     licence: str
     architecture: dict[str, Any] | str | None = Field(
         default=None,
-        description="config of a U-Net or generator, open_clip name of a CLIP; other kinds tell by "
-        "their shapes",
+        description="config of a U-Net or generator, open_clip name of a CLIP; of other kinds, "
+        "whose files tell by their shapes, the constructor's arguments for random weights, where "
+        "its defaults do not fit",
     )
     classes: tuple[str, ...] | None = Field(
         default=None, description="labels of a class-conditional denoiser, in index order"

@@ -88,7 +88,15 @@ def contract(source: HubSource) -> dict[str, Any]:
     """What every source promises, from listing to decoding."""
     entries = list(source.entries())
     streamed = dict(source.stream(entries))
+    left, whole = source.stream(entries), source.stream(entries)
+    same_start = next(left) == next(whole)
+    left.close()
     return {
+        "some": dict(source.stream(entries[1::2]))
+        == {entry: streamed[entry] for entry in entries[1::2]},
+        "left_early": same_start and [entry for entry, _ in whole] == entries[1:],
+        "facts": json.loads(json.dumps(source.identity())) == source.identity()
+        and source.describe()["name"] == source.name,
         "ids": [entry.id for entry in entries],
         "again": [entry.id for entry in source.entries()],
         "streamed": [entry.id for entry in streamed],

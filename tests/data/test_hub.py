@@ -160,12 +160,13 @@ def test_parquet_gives_the_wanted_rows_in_order_at_the_pinned_commit(
 
 @pytest.mark.parametrize("layout", ["parquet", "files"])
 def test_contract(repository: Callable[..., str], freeze: Freeze, layout: str) -> None:
+    """What ``test_source_contract.py`` asks of the other sources."""
     files = {f"train/{i}.png": picture(i) for i in range(8)}
     name = repository(files if layout == "files" else shards(8, 2, group=3))
     result = freeze(name, {"first": 5, "of": 8, "key": "a"}, contract=True)
     assert len(set(result["ids"])) == 5
     assert result["ids"] == result["again"] == result["streamed"]
-    assert result["equal"]
+    assert result["equal"] and result["some"] and result["left_early"] and result["facts"]
     assert result["modes"] == ["RGB"] * 5
 
 

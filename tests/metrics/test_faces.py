@@ -92,6 +92,16 @@ def test_a_source_is_searched_once_for_all_its_outputs_and_metrics(
     assert len(searched) == 1 + 3 * 2  # and each output, by the metric that looks at them
 
 
+def test_large_pictures_are_searched_and_none_is_held(aligner: FaceAligner, photos: Tensor) -> None:
+    """At 256 pixels and more a side does not fit a byte; a picture is 192 KiB there."""
+    faces = SourceFaces(aligner)
+    large = torch.nn.functional.interpolate(photos[[FACE, CAT]].float(), 256).to(torch.uint8)
+    found, missing = faces(large, ["faces", "faces"])
+    assert found[0] is not None and found[1] is None
+    assert missing == [None, "no_face"]
+    assert sum(len(key) for key in faces._known) <= 2 * 64
+
+
 def test_growing_noise_takes_the_identity_away(
     distance: FaceIdDistance, photos: Tensor, noisy: Callable[[float], Tensor]
 ) -> None:

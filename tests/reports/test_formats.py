@@ -202,7 +202,7 @@ def test_p_values(p: float | None, text: str) -> None:
 
 def test_reported_numbers_have_a_source_and_a_unit() -> None:
     found = reported_numbers()
-    assert len(found) == 39
+    assert len(found) == 56
     assert all(entry.source and entry.setting for entry in found)
     (time,) = [r for r in found if r.method == "DiffuseIT" and r.quantity == "time"]
     assert (time.value, time.unit) == (48.0, "s per image")

@@ -1,0 +1,1 @@
+"""Frozen per-sample scores of a run, and whether a later run has lost against them."""

@@ -1,0 +1,1 @@
+"""``bench rerun``: make a run again from its manifest alone, and say whether it is the same."""

@@ -1,0 +1,1 @@
+"""``bench freeze`` and ``bench check``: what they print and write."""

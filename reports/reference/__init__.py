@@ -1,0 +1,1 @@
+"""Frozen scores of the built-in methods: ``<protocol>/<dataset>/<method>.parquet``."""
