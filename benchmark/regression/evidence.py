@@ -75,7 +75,7 @@ def evidence(
             mean = float(gains[0])
         return Evidence(len(gains), n_images, mean, None, None, None, None)
     clusters: list[str] = names.tolist()
-    interval = cluster_t_interval(gains, clusters, 1 - ALPHA)
+    interval = cluster_t_interval(gains, clusters, 1 - 2 * ALPHA)
     _, index = np.unique(names, return_inverse=True)
     means = np.bincount(index, weights=gains) / np.bincount(index)
     mean = float(gains.mean())

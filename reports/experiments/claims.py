@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,9 +47,10 @@ class Decision:
             None if a run is missing or there are fewer than two images.
         pair: the one that decided: the weakest for *supported* and *undecided*, for *contradicted*
             the one that speaks most against it; None without a comparison.
-        detectable: difference that this many images would show with a power of 80 %.
+        detectable: difference that this many images would show with a power of 80 % (paired t
+            test); None with fewer than :func:`fewest` images.
         needed: images that would show the difference of an undecided pair, if it lies the claim's
-            way.
+            way; never fewer than :func:`fewest`.
         missing: labels of variants that were not made.
     """
 
@@ -118,6 +120,11 @@ def decide(measured: Measured) -> list[Decision]:
             claims, tested, supporting, opposing, strict=True
         )
     ]  # fmt: skip
+
+
+def fewest(claims: int) -> int:
+    """Images with which a sign-flip test can give p < 0.05 under Holm's correction at all."""
+    return math.floor(math.log2(claims / ALPHA)) + 1
 
 
 def joint_p(differences: Floats) -> float:
@@ -203,8 +210,9 @@ def _decision(
     # the weakest pair is also the one that speaks most against the claim
     pair = _compared(measured, claim, *tested.ranked()[-1])
     sd, n = pair.comparison.sd_of_cluster_differences, pair.comparison.n_clusters
-    detectable = None if sd is None else minimum_detectable_difference(sd, n)
-    needed = _needed(pair, claim) if word == "undecided at this n" else None
+    least = fewest(len(measured.experiment.claims))
+    detectable = minimum_detectable_difference(sd, n) if sd is not None and n >= least else None
+    needed = _needed(pair, claim, least) if word == "undecided at this n" else None
     return Decision(claim, word, p_supported, p_contradicted, pair, detectable, needed)
 
 
@@ -220,11 +228,11 @@ def _compared(measured: Measured, claim: Claim, of: str, than: str) -> Pair:
     return Pair(of, than, comparison)
 
 
-def _needed(pair: Pair, claim: Claim) -> int | None:
+def _needed(pair: Pair, claim: Claim, least: int) -> int | None:
     sd, mean = pair.comparison.sd_of_cluster_differences, pair.comparison.mean_difference
     if not sd or not mean or (mean > 0) != (claim.says == "higher"):
         return None
     try:
-        return clusters_needed(sd, mean)
+        return max(least, clusters_needed(sd, mean))
     except ValueError:
         return None

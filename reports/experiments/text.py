@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from reports.experiments.claims import Decision
+from reports.experiments.claims import Decision, fewest
 from reports.experiments.measure import Measured, Number, Row, direction_of
 from reports.experiments.model import Column
 from reports.formats.markdown import escape
@@ -83,8 +83,12 @@ def sentence(measured: Measured, decision: Decision) -> str:
     p = decision.p_contradicted if decision.word == "contradicted" else decision.p_supported
     if p is not None:
         text += f", p {p_value(p)}" if p < 0.001 else f", p = {p_value(p)}"
-    if decision.word == "undecided at this n" and decision.detectable is not None:
-        text += f"; so many {what} show differences from {number(decision.detectable)}"
+    if decision.word == "undecided at this n":
+        if decision.detectable is not None:
+            text += f"; so many {what} show differences from {number(decision.detectable)}"
+        else:
+            least = fewest(len(measured.experiment.claims))
+            text += f"; fewer than {least} {what} can decide nothing"
         if decision.needed is not None:
             text += f", about {decision.needed:,} would show this one"
     return f"{text})"

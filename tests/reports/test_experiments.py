@@ -239,6 +239,12 @@ def test_words_follow_the_planted_differences() -> None:
 def test_two_images_decide_nothing_however_large_the_difference() -> None:
     few = _table_4_3({"global": 0.1, "local": 0.1, "both": 0.9}, n=2)
     assert _words(few) == ["undecided at this n"] * 3
+    told = sentence(few, decide(few)[0])
+    assert "fewer than 6 images can decide nothing, about 6 would show this one" in told
+    six = _table_4_3({"global": 0.1, "local": 0.1, "both": 0.9}, n=6)
+    assert _words(six)[:2] == ["supported"] * 2
+    five = _table_4_3({"global": 0.1, "local": 0.1, "both": 0.9}, n=5)
+    assert _words(five)[:2] == ["undecided at this n"] * 2
     one = decide(_table_4_3({"global": 0.1, "local": 0.1, "both": 0.9}, n=1))
     assert [decision.p_supported for decision in one] == [None] * 3
     assert "p " not in sentence(few, one[0]).partition("n = 1")[2]
