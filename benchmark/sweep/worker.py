@@ -8,6 +8,7 @@ from __future__ import annotations
 import _thread
 import os
 import queue
+import signal
 import sys
 import threading
 
@@ -17,6 +18,8 @@ from benchmark.environment import share_the_processor
 def main() -> None:
     """Work until stdin ends. A run that is in flight then is stopped: whoever asked is gone."""
     share_the_processor()
+    # a shell starts what it puts in the background with SIGINT ignored, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from benchmark.source_cache import SWEEP_BYTES
     from benchmark.sweep.messages import ATTEMPT, CACHE_VARIABLE, OPTIONS
     from benchmark.sweep.session import Session

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,11 @@ class Outcome:
 
 
 Bench = Callable[..., Outcome]
+
+
+def heed_ctrl_c() -> None:
+    """For ``Popen(preexec_fn=...)``: shells start what they put in the background deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

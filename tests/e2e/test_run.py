@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import BENCH, Bench, images_of, short_run
+from tests.e2e.conftest import BENCH, Bench, heed_ctrl_c, images_of, short_run
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +161,7 @@ def test_stopped_run_continues_to_the_same_bytes(
     arguments = [str(argument) for argument in short_run(tmp_path)]
     process = subprocess.Popen(
         [*BENCH, *arguments], env=bench_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
     run = _wait_for_chunks(tmp_path, 1, process)
     os.kill(process.pid, how)

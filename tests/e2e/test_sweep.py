@@ -16,7 +16,7 @@ import yaml
 
 from benchmark.errors import RunDirectoryError
 from benchmark.run import RunDirectory
-from tests.e2e.conftest import BENCH, Bench, images_of
+from tests.e2e.conftest import BENCH, Bench, heed_ctrl_c, images_of
 
 SWEEP: dict[str, Any] = {
     "methods": ["ours"],
@@ -164,7 +164,7 @@ def test_a_failed_run_stops_the_sweep_unless_it_keeps_going(bench: Bench, tmp_pa
 def _start(env: dict[str, str], *args: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*BENCH, *map(str, args)], env=env, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, start_new_session=True,
+        stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
 
 
