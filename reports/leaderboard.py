@@ -153,7 +153,8 @@ def _board(runs: Sequence[CollectedRun], protocol: Protocol, study: Study) -> Bo
     rows = with_places(sorted(rows, key=row_order(protocol)), metrics)
     return Board(
         id=identifier,
-        title=f"{config.dataset}: {len(image_ids)} images, {len(config.prompts)} prompts",
+        title=f"{config.dataset}: {_some(len(image_ids), 'image')}, "
+        f"{_some(len(config.prompts), 'style')}",
         dataset=config.dataset,
         fingerprint=config.fingerprint,
         image_ids=image_ids,
@@ -188,3 +189,7 @@ def _slug(text: str) -> str:
     """Letters, digits and dashes only, so that it is safe as a file name and an HTML id."""
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     return slug or hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _some(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

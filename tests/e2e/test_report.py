@@ -49,7 +49,7 @@ def test_the_terminal_shows_the_board_and_the_files(bench: Bench, tmp_path: Path
     out = tmp_path / "report"
     outcome = bench("report", tmp_path / "runs", "--out", out, "--format", "csv,markdown")
     assert outcome.code == 0, outcome.stderr
-    assert "afhq: 4 images, 2 prompts" in outcome.stdout and "zecon" in outcome.stdout
+    assert "afhq: 4 images, 2 styles" in outcome.stdout and "zecon" in outcome.stdout
     assert str(out / "report.md") in outcome.stdout
     assert not (out / "site").exists() and not (out / "report.tex").exists()
     with (out / "report.csv").open() as file:
