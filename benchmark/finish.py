@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmark import registry
 from benchmark.config import Protocol, load_protocol
-from benchmark.run import Manifest, Pixels, RunDirectory, explain_write_errors, merge_samples
+from benchmark.pictures import Pixels
+from benchmark.run import Manifest, RunDirectory, explain_write_errors, merge_samples
 from benchmark.zoo import ModelZoo
 
 if TYPE_CHECKING:

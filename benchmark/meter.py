@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 _STATUS = Path("/proc/self/status")
@@ -48,8 +48,14 @@ def metered(device: torch.device, reading: Reading | None = None) -> Iterator[Re
         if on_cuda:
             torch.cuda.synchronize(device)
         reading.seconds = time.perf_counter() - start
-        peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_cuda else process_peak_mib()
-        reading.peak_memory_mib = float(peak)
+        reading.peak_memory_mib = peak_memory_mib(device)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak so far, as :class:`Reading` has it."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 2**20
+    return process_peak_mib()
 
 
 def process_peak_mib() -> float:
@@ -58,6 +64,11 @@ def process_peak_mib() -> float:
         for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
+    windows = getattr(psutil.Process().memory_info(), "peak_wset", None)
+    if windows is not None:
+        return float(windows) / 2**20
+    import resource  # Unix alone has it
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

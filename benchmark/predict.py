@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +17,10 @@ from torch import Tensor
 from benchmark.energy import joules_since, total_joules
 from benchmark.errors import BenchError
 from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
+from benchmark.meter import peak_memory_mib
 from benchmark.noise import NoiseSource
-from benchmark.run import ChunkRecord, Pixels, RunDirectory, SampleRecord, encode_png
+from benchmark.pictures import Pixels, encode_png
+from benchmark.run import ChunkRecord, RunDirectory, SampleRecord
 from benchmark.source_cache import owed_seconds
 from benchmark.tuning import TuningClock
 
@@ -107,7 +107,7 @@ class PredictModule(pl.LightningModule):
             requests=chunk.requests,
             images=images.detach().float().cpu(),
             seconds=seconds,
-            peak_memory_mib=_peak_memory_mib(on_cuda),
+            peak_memory_mib=peak_memory_mib(chunk.images.device),
             warm=warm,
             energy_joules=joules,
             preparation_seconds=tuning.trained or None,
@@ -138,13 +138,6 @@ def stylize_chunk(
         if on_sample is not None:
             on_sample(index + 1, time.perf_counter() - start)
     return torch.cat(outputs)
-
-
-def _peak_memory_mib(on_cuda: bool) -> float:
-    if on_cuda:
-        return float(torch.cuda.max_memory_allocated()) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def to_pixels(images: Tensor) -> list[Pixels]:

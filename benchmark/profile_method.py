@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -25,9 +24,11 @@ from benchmark.environment import hardware
 from benchmark.errors import UsageError
 from benchmark.interface import Guidance, StyleBatch, StyleTransferMethod
 from benchmark.launch import RunOptions, resolve
+from benchmark.meter import peak_memory_mib
+from benchmark.pictures import encode_png
 from benchmark.predict import stylize_chunk, to_pixels
 from benchmark.profiling import PhaseTimer
-from benchmark.run import encode_png, write_atomically
+from benchmark.run import write_atomically
 from benchmark.targets import TargetOptions
 
 SCHEMA_VERSION = 1
@@ -128,7 +129,7 @@ def profile(
         phases=phases,
         flops_per_image=flops / len(batch.requests),
         gflops_per_second=flops / seconds / 1e9,
-        peak_memory_mib=_peak_mib(device),
+        peak_memory_mib=peak_memory_mib(device),
         config=plan.resolved.method_config,
         hardware=hardware(),
     )
@@ -193,19 +194,6 @@ def _io_seconds(batch: StyleBatch) -> float:
         for index, image in enumerate(pixels):
             (Path(folder) / f"{index}.png").write_bytes(encode_png(image))
         return time.perf_counter() - start
-
-
-def _peak_mib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated()) / 2**20
-    memory = psutil.Process().memory_info()
-    peak = getattr(memory, "peak_wset", None)
-    if peak is None:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak *= 1 if sys.platform == "darwin" else 1024
-    return float(peak) / 2**20
 
 
 def store(report: Profile, out: Path) -> Path:

@@ -38,23 +38,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark.config import ResolvedRun
 from benchmark.errors import RunDirectoryError, SmokeRunError
 from benchmark.pictures import (
-    GROUP,
     Pixels,
     StoredPictures,
     decode_png,
-    encode_png,
     write_pictures,
 )
 from benchmark.scoring import ScoredSample
 
-__all__ = [
-    "IMAGE_GROUP", "SCHEMA_VERSION", "ChunkRecord", "Existing", "Manifest", "Pixels",
-    "RunDirectory", "SampleRecord", "decode_png", "encode_png", "explain_write_errors",
-    "merge_samples", "sha256_of", "write_atomically",
-]  # fmt: skip
-
 SCHEMA_VERSION = 2
-IMAGE_GROUP = GROUP
 Existing = Literal["resume", "overwrite", "fail"]
 
 

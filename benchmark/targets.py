@@ -11,7 +11,7 @@ from benchmark import registry
 from benchmark.config import MixturePart, PromptSpec, Protocol
 from benchmark.errors import UsageError
 from benchmark.interface import Guidance, StyleTransferMethod
-from benchmark.run import Pixels
+from benchmark.pictures import Pixels
 
 DEFAULT_STYLE_COUNT = 2  # as many as the quick prompts
 

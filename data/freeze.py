@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from benchmark.cache import VARIABLE
 from benchmark.errors import DataError
-from benchmark.run import encode_png
+from benchmark.pictures import encode_png
 from data.decode import BadImageError, Filter, square
 from data.freeze_parts import Part, Parts
 from data.frozen import FORMAT, FrozenImage, FrozenSet, canonical, read_set

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.errors import DataError
-from benchmark.run import decode_png
+from benchmark.pictures import decode_png
 from data.decode import Pixels
 
 FORMAT = 2

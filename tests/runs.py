@@ -13,14 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.config import PromptSpec, ResolvedRun
-from benchmark.run import (
-    ChunkRecord,
-    Manifest,
-    RunDirectory,
-    SampleRecord,
-    encode_png,
-    merge_samples,
-)
+from benchmark.pictures import encode_png
+from benchmark.run import ChunkRecord, Manifest, RunDirectory, SampleRecord, merge_samples
 from benchmark.scoring import SCHEMA, metric_classes
 from benchmark.summary import summarise
 

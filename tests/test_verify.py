@@ -21,7 +21,8 @@ from PIL import Image
 from benchmark.errors import RunDirectoryError, UsageError
 from benchmark.finish import score_run
 from benchmark.launch import RunOptions, run
-from benchmark.run import RunDirectory, decode_png, encode_png
+from benchmark.pictures import decode_png, encode_png
+from benchmark.run import RunDirectory
 from benchmark.targets import TargetOptions
 from benchmark.verify import Check, Finding, Verification, verify_run
 from benchmark.verify.command import verify

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.run import ChunkRecord, RunDirectory, decode_png, sha256_of
+from benchmark.pictures import decode_png
+from benchmark.run import ChunkRecord, RunDirectory, sha256_of
 from benchmark.stats import cluster_t_interval
 
 

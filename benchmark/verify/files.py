@@ -11,15 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.config import Protocol, canonical_json
-from benchmark.run import (
-    IMAGE_GROUP,
-    ChunkRecord,
-    Manifest,
-    RunDirectory,
-    decode_png,
-    merge_samples,
-    sha256_of,
-)
+from benchmark.pictures import GROUP, decode_png
+from benchmark.run import ChunkRecord, Manifest, RunDirectory, merge_samples, sha256_of
 from benchmark.verify.findings import Check, Tally
 
 # Pillow and pyarrow raise all of these on damaged files
@@ -164,7 +157,7 @@ def check_styles(directory: RunDirectory, manifest: Manifest) -> Check | None:
 def _pixel_hashes(path: Path, key: str) -> Iterator[tuple[str, str]]:
     """Id and SHA-256 of the pixels of each stored picture, in order; few are held at a time."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=IMAGE_GROUP, columns=[key, "png"]):
+        for batch in file.iter_batches(batch_size=GROUP, columns=[key, "png"]):
             for row in batch.to_pylist():
                 yield row[key], hashlib.sha256(decode_png(row["png"]).tobytes()).hexdigest()
 

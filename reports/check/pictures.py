@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.pictures import Pixels, encode_png
 from benchmark.regression.check import CheckResult
-from benchmark.run import Pixels, RunDirectory, encode_png, explain_write_errors, write_atomically
+from benchmark.run import RunDirectory, explain_write_errors, write_atomically
 
 SIDE = 128  # smaller pictures are enlarged by a whole factor
 GAP = 4

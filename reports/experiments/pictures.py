@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmark.errors import BenchError
 from benchmark.guidance.query_attention import Routing
 from benchmark.ours import QSAttnStyleTransfer
-from benchmark.run import Pixels, RunDirectory
+from benchmark.pictures import Pixels
+from benchmark.run import RunDirectory
 from benchmark.zoo import ModelZoo
 from data.module import to_model_range
 from reports.contact_sheet import contact_sheet

@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmark.errors import DataError
-from benchmark.run import RunDirectory, encode_png
+from benchmark.pictures import encode_png
+from benchmark.run import RunDirectory
 from reports.study.key import StudyKey
 
 SECONDS_PER_ITEM = 12

@@ -314,7 +314,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from benchmark.run import encode_png
+from benchmark.pictures import encode_png
 from data.freeze import freeze
 from data.sources import Entry, Source
 

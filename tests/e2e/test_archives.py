@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmark.run import encode_png
+from benchmark.pictures import encode_png
 from data.decode import decode, square
 from tests.data.packing import pack, picture, write_zip
 from tests.e2e.conftest import Bench

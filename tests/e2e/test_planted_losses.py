@@ -24,7 +24,7 @@ from benchmark import launch, registry
 from benchmark.config import load_protocol
 from benchmark.interface import StyleBatch
 from benchmark.noise import NoiseSource
-from benchmark.run import Pixels, decode_png
+from benchmark.pictures import Pixels, decode_png
 from benchmark.targets import TargetOptions
 from reports.check.command import check_run, freeze_runs
 from tests.e2e.conftest import Bench

@@ -19,8 +19,9 @@ from skimage.data import astronaut, chelsea, coffee
 
 from benchmark import registry
 from benchmark.errors import UsageError
+from benchmark.pictures import decode_png, encode_png
 from benchmark.rerun.options import Pictures, options_of
-from benchmark.run import RunDirectory, decode_png, encode_png
+from benchmark.run import RunDirectory
 from tests.e2e.conftest import SHORT, Bench, Outcome, images_of
 from tests.e2e.test_add_a_method import install
 from tests.runs import picture, write_run

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from tests.golden.official_format import CLIP_MEAN, CLIP_STD, filled_state, picture
+from tests.golden.official_format import CLIP_MEAN, CLIP_STD, picture
 
 # open_clip's names of OpenAI's architectures, with the arguments of the official class
 CLIPS: dict[str, dict[str, object]] = {
@@ -27,17 +27,6 @@ SIGLIP_TOKENS = ((262, 266, 1304, 5, 1), (17, 1))  # any ids; 1 ends and pads
 DINO_SIZES = ((64, 64), (96, 64))
 DINO_WIDTHS = {"dino-vit-b-8": 768, "dino-vit-s-8": 384}
 DINO_PLACES = slice(None, None, 16)  # of the patches whose keys are stored
-
-
-def weights(shapes: Mapping[str, Sequence[int]], label: str) -> dict[str, Tensor]:
-    """A state dict under which batch normalisation divides by what is positive."""
-    state = filled_state(shapes, label)
-    for name, value in state.items():
-        if name.endswith("running_var"):
-            state[name] = 1 + value.abs()
-        elif name.endswith("num_batches_tracked"):
-            state[name] = torch.zeros((), dtype=torch.int64)
-    return state
 
 
 def clip_pixels(size: int = 224) -> Tensor:

@@ -13,7 +13,7 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from tests.golden.official_format import filled_state, picture, shapes_of
+from tests.golden.official_format import filled_norm_state, picture, shapes_of
 from tests.golden.upstream import HERE, checkouts, contiguous, official
 
 
@@ -21,23 +21,12 @@ def faces() -> torch.Tensor:
     return picture("arcface/faces", 112, batch=2)
 
 
-def weights(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
-    """Weights under which activations neither vanish nor explode in fifty layers."""
-    state = filled_state(shapes, "arcface")
-    for name, value in state.items():
-        if name.endswith("running_var"):
-            state[name] = 1 + value.abs()
-        elif name.endswith("num_batches_tracked"):
-            state[name] = torch.zeros((), dtype=torch.int64)
-    return state
-
-
 def main() -> None:
     checkouts("diffusionclip")
     module = official("models.insight_face.model_irse")
     network = module.Backbone(input_size=112, num_layers=50, drop_ratio=0.6, mode="ir_se").eval()
     shapes = shapes_of(network)
-    network.load_state_dict(weights(shapes))
+    network.load_state_dict(filled_norm_state(shapes, "arcface"))
     with torch.no_grad():
         found = {"embeddings": network(faces())}
     save_file(contiguous(found), HERE / "arcface.safetensors")

@@ -11,8 +11,8 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from tests.golden.full_size_case import CLIPS, TOKENS, clip_pixels, padded, weights
-from tests.golden.official_format import shapes_of
+from tests.golden.full_size_case import CLIPS, TOKENS, clip_pixels, padded
+from tests.golden.official_format import filled_norm_state, shapes_of
 from tests.golden.upstream import HERE, checkouts, contiguous, official
 
 
@@ -26,7 +26,7 @@ def main() -> None:
             image_resolution=224, context_length=77, vocab_size=49408, transformer_width=512,
             transformer_heads=8, transformer_layers=12, **options,
         ).eval()  # fmt: skip
-        model.load_state_dict(weights(shapes_of(model), name))
+        model.load_state_dict(filled_norm_state(shapes_of(model), name))
         with torch.no_grad():
             found[f"{name}/image"] = model.encode_image(clip_pixels())
             found[f"{name}/text"] = model.encode_text(padded(TOKENS, 77, 0))

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.golden.full_size_case import DINO_PLACES, DINO_SIZES, DINO_WIDTHS, image, weights
-from tests.golden.official_format import shapes_of
+from tests.golden.full_size_case import DINO_PLACES, DINO_SIZES, DINO_WIDTHS, image
+from tests.golden.official_format import filled_norm_state, shapes_of
 from tests.golden.upstream import HERE, checkouts, contiguous, official
 
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
@@ -32,7 +32,7 @@ def main() -> None:
             patch_size=8, embed_dim=width, depth=12, num_heads=width // 64, mlp_ratio=4,
             qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), num_classes=0,
         ).eval()  # fmt: skip
-        model.load_state_dict(weights(shapes_of(model), name))
+        model.load_state_dict(filled_norm_state(shapes_of(model), name))
         recorded: list[torch.Tensor] = []
         model.blocks[-1].attn.qkv.register_forward_hook(
             lambda _m, _i, out, recorded=recorded: recorded.append(out)

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
 from benchmark.zoo.clip import build_clip
-from tests.golden.full_size_case import SIGLIP, SIGLIP_TOKENS, image, padded, weights
-from tests.golden.official_format import shapes_of
+from tests.golden.full_size_case import SIGLIP, SIGLIP_TOKENS, image, padded
+from tests.golden.official_format import filled_norm_state, shapes_of
 from tests.golden.upstream import HERE, contiguous
 
 LAYERS = 12
@@ -72,7 +72,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    state = weights(shapes_of(build_clip(SIGLIP)), SIGLIP)
+    state = filled_norm_state(shapes_of(build_clip(SIGLIP)), SIGLIP)
     found = {}
     # the published checkpoints were trained with tanh's approximation; open_clip computes erf
     for kind, activation in (("tanh", "gelu_pytorch_tanh"), ("erf", "gelu")):

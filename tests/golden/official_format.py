@@ -39,6 +39,20 @@ def filled_state(shapes: Mapping[str, Sequence[int]], label: str = "") -> dict[s
     return state
 
 
+def filled_norm_state(shapes: Mapping[str, Sequence[int]], label: str) -> dict[str, Tensor]:
+    """:func:`filled_state` of a model with batch normalisation, which divides by what is positive.
+
+    Activations neither vanish nor explode under it in fifty layers.
+    """
+    state = filled_state(shapes, label)
+    for name, value in state.items():
+        if name.endswith("running_var"):
+            state[name] = 1 + value.abs()
+        elif name.endswith("num_batches_tracked"):
+            state[name] = torch.zeros((), dtype=torch.int64)
+    return state
+
+
 def calm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A U-Net's state with a tenth of its output.
 

@@ -156,7 +156,8 @@ def _finish_one_sample(plan: Plan, place: int, seconds: float) -> None:
     """One of two chunks, as a stopped run leaves it."""
     import hashlib
 
-    from benchmark.run import ChunkRecord, Manifest, RunDirectory, SampleRecord, encode_png
+    from benchmark.pictures import encode_png
+    from benchmark.run import ChunkRecord, Manifest, RunDirectory, SampleRecord
     from tests.runs import picture
 
     run = plan.runs[place]

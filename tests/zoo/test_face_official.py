@@ -27,8 +27,8 @@ from benchmark.zoo.face import Face, FaceAligner
 from benchmark.zoo.face_official import ArcFaceIrSe50, FaceNet
 from benchmark.zoo.models import build
 from benchmark.zoo.registry import model_card
-from tests.golden.make_arcface import faces, weights
-from tests.golden.official_format import filled_state, picture, shapes_of
+from tests.golden.make_arcface import faces
+from tests.golden.official_format import filled_norm_state, picture, shapes_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -36,7 +36,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 @pytest.fixture(scope="module")
 def arcface_state() -> dict[str, Tensor]:
     shapes = json.loads((GOLDEN / "arcface_shapes.json").read_text())
-    return weights(shapes)
+    return filled_norm_state(shapes, "arcface")
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,7 @@ def arcface(arcface_state: dict[str, Tensor]) -> ArcFaceIrSe50:
 
 def facenet_state() -> dict[str, Tensor]:
     network = InceptionResnetV1(pretrained=None, classify=False)
-    state = filled_state(shapes_of(network), "facenet")
-    for name, value in state.items():
-        if name.endswith("running_var"):
-            state[name] = 1 + value.abs()
-        elif name.endswith("num_batches_tracked"):
-            state[name] = torch.zeros((), dtype=torch.int64)
-    return state
+    return filled_norm_state(shapes_of(network), "facenet")
 
 
 def test_arcface_is_the_official_network(arcface: ArcFaceIrSe50) -> None:

@@ -22,7 +22,7 @@ from benchmark.zoo.models import build
 from benchmark.zoo.random_weights import random_state
 from benchmark.zoo.registry import model_card, model_ids
 from tests.golden import full_size_case as case
-from tests.golden.official_format import shapes_of
+from tests.golden.official_format import filled_norm_state, shapes_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CARDS = {
@@ -43,7 +43,7 @@ def test_openais_clip(architecture: str, tmp_path: Path) -> None:
     card = CARDS[architecture]
     shapes = shapes_of(build_clip(architecture))
     path = tmp_path / card.file
-    save_file(case.weights(shapes, architecture), path)
+    save_file(filled_norm_state(shapes, architecture), path)
     encoder = build(card, path)
     assert isinstance(encoder, ClipEncoder)
     found = golden("clip")
@@ -58,7 +58,7 @@ def test_facebooks_dino(model_id: str, tmp_path: Path) -> None:
     card = model_card(model_id)
     shapes = {name: list(value.shape) for name, value in random_state(card).items()}
     path = tmp_path / card.file
-    torch.save(case.weights(shapes, model_id), path)
+    torch.save(filled_norm_state(shapes, model_id), path)
     vit = build(card, path)
     assert isinstance(vit, DinoViT)
     found = golden("dino")
@@ -78,7 +78,7 @@ def test_siglip() -> None:
     Google's training used tanh's approximation: under random weights the features differ by it.
     """
     model = build_clip(case.SIGLIP)
-    model.load_state_dict(case.weights(shapes_of(model), case.SIGLIP))
+    model.load_state_dict(filled_norm_state(shapes_of(model), case.SIGLIP))
     tokenizer: Any = SimpleNamespace(context_length=64)  # the real one is on the hub
     encoder = ClipEncoder(model.eval(), tokenizer, case.SIGLIP)
     clip: Any = model
