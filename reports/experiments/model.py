@@ -87,7 +87,6 @@ class Experiment(_Part):
     Attributes:
         layout: ``table``; ``curves``, every series on axes of its own; ``lines``, all on the same.
         attention_maps: draw the maps of ours for every source.
-        set_under: by protocol, values for all variants.
     """
 
     id: str
@@ -97,7 +96,6 @@ class Experiment(_Part):
     datasets: tuple[str, ...] = Field(min_length=1)
     dataset_titles: dict[str, str] = Field(default_factory=dict)
     attention_maps: bool = False
-    set_under: dict[str, dict[str, Any]] = Field(default_factory=dict)
     variants: tuple[Variant, ...] = Field(min_length=2)
     columns: tuple[Column, ...] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()

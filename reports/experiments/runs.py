@@ -45,11 +45,10 @@ def plan_experiment(experiment: Experiment, choice: Choice, session: Session) ->
         UsageError: a method, dataset, key or value that does not exist under the protocol.
     """
     requests: dict[Place, RunRequest] = {}
-    common = experiment.set_under.get(choice.protocol.id, {})
     for dataset in experiment.datasets:
         for variant in experiment.variants:
             place = f"{experiment.id}.yaml: {variant.id}"
-            values = {**common, **variant.settings}
+            values = variant.settings
             options = RunOptions(
                 method=variant.method, dataset=dataset, protocol=choice.protocol.id,
                 target=TargetOptions(prompts=choice.prompts), source_prompt=None, guide=None,

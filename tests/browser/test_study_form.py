@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -224,9 +223,9 @@ def test_orders_differ_and_repeats_lie_apart(watched: Watched, study: Path) -> N
         for name, item in key.items.items():
             if item.repeat_of is not None:
                 assert order.index(name) - order.index(item.repeat_of) >= N_ITEMS / 4
-    # no item has a place of its own: the mean place of 12 draws scatters by about 0.8
-    places = np.array([[order.index(name) for name in key.items] for order in orders])
-    assert places.std(axis=0).min() > 1
+    # no item has a place of its own; in no more than two of ten, 12 fair draws put one in 10^6
+    for name in key.items:
+        assert len({order.index(name) for order in orders}) > 2
 
 
 def test_a_name_that_no_file_can_carry_is_refused(watched: Watched, study: Path) -> None:

@@ -65,8 +65,7 @@ def test_every_variant_is_valid_under_every_protocol(name: str) -> None:
     for protocol in map(load_protocol, protocol_names()):
         for variant in experiment.variants:
             method = registry.load(registry.METHODS, variant.method)
-            common = experiment.set_under.get(protocol.id, {})
-            values = {**common, **variant.settings}
+            values = variant.settings
             config = method_config(
                 variant.method, method, protocol, None, (),
                 [(key, value, name) for key, value in values.items()],
