@@ -34,7 +34,6 @@ from baselines.stylegan_inversion import (
     as_shown,
     prompt_of,
     ramped_rate,
-    require_domains,
 )
 from benchmark.errors import UsageError
 from benchmark.interface import (
@@ -104,10 +103,8 @@ class StyleClip(StyleTransferMethod):
         """See the base class.
 
         Raises:
-            UsageError: content that the generator does not draw, a prompt that is missing or that
-                the text encoder cannot read.
+            UsageError: a prompt that is missing or that the text encoder cannot read.
         """
-        require_domains("styleclip", self.generator, batch)
         outputs = []
         for place, request in enumerate(batch.requests):
             prompt = prompt_of("styleclip", request)

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from benchmark.errors import UsageError
-from benchmark.interface import MethodConfig, StyleBatch, StyleRequest
+from benchmark.interface import MethodConfig, StyleRequest
 from benchmark.noise import NoiseSource
 from benchmark.profiling import phase
 
@@ -97,22 +97,6 @@ def unit_features(vgg: VggFeatures, images: Tensor, layers: tuple[str, ...]) -> 
     """VGG features [N, C, h, w] with unit vectors over the channels."""
     # at a dead place the epsilon keeps the gradient finite
     return {k: F.normalize(v + 1e-10, dim=1) for k, v in vgg((images + 1) / 2, layers).items()}
-
-
-def require_domains(method: str, generator: StyleGan2, batch: StyleBatch) -> None:
-    """Refuse content that the generator does not draw.
-
-    Raises:
-        UsageError: a sample of another domain.
-    """
-    drawn = generator.domains
-    for request in batch.requests:
-        if drawn and request.domain not in drawn:
-            raise UsageError(
-                f"{method} works on what its generator draws, which is {', '.join(drawn)}; "
-                f"{request.image_id!r} is of the domain {request.domain!r}: choose a dataset of "
-                f"{' or '.join(drawn)} (`bench list datasets`)"
-            )
 
 
 def prompt_of(method: str, request: StyleRequest) -> str:

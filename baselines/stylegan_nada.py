@@ -39,7 +39,6 @@ from baselines.stylegan_inversion import (
     Inverter,
     as_shown,
     prompt_of,
-    require_domains,
 )
 from benchmark.errors import UsageError
 from benchmark.interface import (
@@ -126,11 +125,10 @@ class StyleGanNada(StyleTransferMethod):
         """See the base class.
 
         Raises:
-            UsageError: content that the generator does not draw, a prompt that is missing or that
-                the text encoder cannot read, source and target prompts that are the same.
+            UsageError: a prompt that is missing or that the text encoder cannot read, source and
+                target prompts that are the same.
             WeightsError: the cache of tuned weights is damaged or cannot be written.
         """
-        require_domains("stylegan-nada", self.frozen, batch)
         outputs = []
         for place, request in enumerate(batch.requests):
             prompt = prompt_of("stylegan-nada", request)

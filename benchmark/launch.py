@@ -180,6 +180,7 @@ def resolve(options: RunOptions, zoo_of: ZooOf = ModelZoo) -> _Plan:
     targets = one_prompt(targets) if watch else targets
     source_prompt = options.source_prompt or dataset.card.source_prompt
     models = _models(protocol, options.dataset, options.guide, options.method, method_class)
+    _check_domain(models, options.method, method_class, options.dataset, dataset.card.domain)
     zoo = (RandomZoo if watch else zoo_of)(models, options.weights_dir)
     _check_prompts(zoo, [*targets.texts, source_prompt])
     usual = protocol.source if options.images is None else "embedded"
@@ -237,6 +238,20 @@ def _models(
             f"not judge it"
         )
     return {**models, "guide": guide}
+
+
+def _check_domain(
+    models: dict[str, str], name: str, method: type[StyleTransferMethod], dataset: str, domain: str
+) -> None:
+    """Refuse content that a generator of the method does not draw."""
+    for role in method.card.roles:
+        drawn = model_card(models[role]).domains if role in models else None
+        if drawn and domain not in drawn:
+            raise UsageError(
+                f"{name} works on what {models[role]} draws, which is {', '.join(drawn)}, and "
+                f"{dataset} shows {domain}: choose a dataset of {' or '.join(drawn)} "
+                f"(`bench list datasets`)"
+            )
 
 
 def _check_prompts(zoo: ModelZoo, texts: list[str]) -> None:

@@ -112,7 +112,7 @@ class ModelZoo:
         return self._get("vqgan", "vqgan", VqGan)
 
     def generator(self) -> StyleGan2:
-        """The StyleGAN2 of role ``generator``; ``domains`` says what it draws."""
+        """The StyleGAN2 of role ``generator``; its card says what it draws."""
         from benchmark.zoo.stylegan2 import StyleGan2
 
         return self._get("generator", "stylegan2", StyleGan2)
@@ -300,7 +300,7 @@ def _vqgan(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
 def _stylegan2(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:
     from benchmark.zoo.stylegan2 import StyleGan2
 
-    return StyleGan2.from_state_dict(state, card.architecture, card.domains)
+    return StyleGan2.from_state_dict(state, card.architecture)
 
 
 def _adain(card: ModelCard, state: dict[str, Tensor]) -> nn.Module:

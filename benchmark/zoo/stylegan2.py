@@ -84,15 +84,13 @@ class StyleGan2(nn.Module):
 
     Args:
         config: sizes.
-        domains: what it draws, e.g. ``("faces",)``; empty where it is not known.
     """
 
     latent_avg: Tensor
 
-    def __init__(self, config: StyleGan2Config, domains: Sequence[str] = ()) -> None:
+    def __init__(self, config: StyleGan2Config) -> None:
         super().__init__()
         self.config = config
-        self.domains = tuple(domains)
         dim, widths = config.style_dim, config.widths()
         mapping = [EqualLinear(dim, dim, rate=0.01, activate=True) for _ in range(config.n_mlp)]
         self.style = nn.Sequential(PixelNorm(), *mapping)
@@ -117,9 +115,8 @@ class StyleGan2(nn.Module):
 
     @classmethod
     def from_state_dict(
-        cls, state: Mapping[str, Tensor], architecture: Mapping[str, Any] | str | None,
-        domains: Sequence[str] | None = None,
-    ) -> StyleGan2:  # fmt: skip
+        cls, state: Mapping[str, Tensor], architecture: Mapping[str, Any] | str | None
+    ) -> StyleGan2:
         """A frozen generator with given weights.
 
         Args:
@@ -128,7 +125,6 @@ class StyleGan2(nn.Module):
                 optimisers are ignored). ``latent_avg`` is used if it is there, otherwise the mean
                 of 4,096 seeded latents is computed.
             architecture: keys of :class:`StyleGan2Config`.
-            domains: what it draws.
 
         Raises:
             WeightsError: an architecture that is wrong, or that the weights do not fit.
@@ -142,7 +138,7 @@ class StyleGan2(nn.Module):
                 f"the generator's architecture in its card is wrong: {where}: {first['msg']}"
             ) from error
         with torch.random.fork_rng(devices=[]):
-            model = cls(config, domains or ())
+            model = cls(config)
         found = dict(state)
         if any(name.startswith(PREFIX) for name in found):
             average = found.get("latent_avg")

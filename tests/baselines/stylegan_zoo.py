@@ -88,7 +88,7 @@ def official_generator(architecture: dict[str, int]) -> StyleGan2:
     with torch.random.fork_rng(devices=[]):
         model = StyleGan2(StyleGan2Config(**architecture))
     kernels = {k: v for k, v in model.state_dict().items() if k.endswith("kernel")}
-    return StyleGan2.from_state_dict(state | kernels, architecture, ["faces"])
+    return StyleGan2.from_state_dict(state | kernels, architecture)
 
 
 def small_generator(encoder: bool = False) -> StyleGan2:
@@ -99,7 +99,7 @@ def small_generator(encoder: bool = False) -> StyleGan2:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = StyleGan2(config, ["faces"])
+        model = StyleGan2(config)
     return model.eval().requires_grad_(False)
 
 

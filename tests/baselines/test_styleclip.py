@@ -27,7 +27,6 @@ from baselines.stylegan_inversion import (
     ramped_rate,
     unit_features,
 )
-from benchmark.errors import UsageError
 from benchmark.interface import StyleBatch
 from benchmark.noise import NoiseSource
 from tests.baselines.stylegan_zoo import (
@@ -192,19 +191,10 @@ def test_identity_counts_on_faces_only() -> None:
     for domain in ("faces", "dogs"):
         for weight in (0.0, 50.0):
             method = small(identity=weight, steps=8)
-            method.generator.domains = ()
             samples = batch(domain=domain)
             outputs[domain, weight] = method.stylize(samples, noise_for(samples))
     assert torch.equal(outputs["dogs", 0.0], outputs["dogs", 50.0])
     assert not torch.equal(outputs["faces", 0.0], outputs["faces", 50.0])
-
-
-def test_other_content_is_refused_with_what_fits() -> None:
-    samples = batch(domain="dogs")
-    with pytest.raises(
-        UsageError, match=r"draws, which is faces.*'dogs': choose a dataset of face"
-    ):
-        small().stylize(samples, noise_for(samples))
 
 
 @pytest.mark.parametrize(

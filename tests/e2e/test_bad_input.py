@@ -62,6 +62,11 @@ def _photos(folder: Path, count: int = 2) -> Path:
             2,
             ["missing.yaml", "No such file"],
         ),
+        (
+            ["run", "--method", "styleclip", "--dataset", "afhq"],
+            2,
+            ["mini-stylegan2 draws, which is faces", "afhq shows dogs", "a dataset of faces"],
+        ),
         (["show", "our"], 2, ["ours"]),
         (["run", "--method", "ours", "--dataset", "afhq", "--nonsense"], 2, ["--nonsense"]),
         (["score", "nowhere"], 1, ["nowhere", "manifest.json"]),

@@ -72,7 +72,7 @@ class StyleGan2Recipe:
     def build(self) -> StyleGan2:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = StyleGan2(CONFIG, self.domains)
+            model = StyleGan2(CONFIG)
         assert model.encoder is not None
         initialise(model.encoder, torch.Generator().manual_seed(self.seed))
         with torch.no_grad():
