@@ -1,9 +1,10 @@
 """Scores of real runs under several seeds: ``python -m tests.golden.make_reruns RUN...``.
 
 The runs are those of ``bench run --method M --dataset D --seed S --out DIR`` for several seeds S,
-otherwise alike. ``reruns.json`` holds, by method, every judged metric as [seed][sample], rounded to
-1e-6; ``tests/regression/test_other_seeds.py`` resamples it. ``rerun-outputs.parquet`` holds the
-pictures of the first seed, in which ``tests/e2e/test_planted_losses.py`` plants losses.
+otherwise alike; a method without a run keeps what is stored. ``reruns.json`` holds, by method, each
+judged metric as [seed][sample], rounded to 1e-6; ``tests/regression/test_other_seeds.py`` resamples
+it. ``rerun-outputs.parquet`` holds the pictures of the first seed, in which
+``tests/e2e/test_planted_losses.py`` plants losses.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ def main(paths: list[Path]) -> None:
                 for name in record.sample_ids
             ]  # fmt: skip
         records.setdefault(record.facts.manifest.config.method, []).append(record)
+    kept = [row for row in pq.read_table(OUTPUTS).to_pylist() if row["method"] not in records]
+    outputs = sorted(kept + outputs, key=lambda row: (row["method"], row["sample_id"]))
     pq.write_table(pa.Table.from_pylist(outputs), OUTPUTS, use_dictionary=["method"])
-    stored: dict[str, Any] = {}
+    stored: dict[str, Any] = json.loads(STORED.read_text(encoding="utf-8"))
     for method, found in sorted(records.items()):
         found.sort(key=lambda record: record.facts.manifest.config.seed)
         config = found[0].facts.manifest.config
@@ -55,7 +58,7 @@ def main(paths: list[Path]) -> None:
                 if all(np.isfinite(one.values[name]).all() for one in found)
             },
         }
-    STORED.write_text(json.dumps(stored) + "\n")
+    STORED.write_text(json.dumps(dict(sorted(stored.items()))) + "\n")
     sys.stdout.write(f"{STORED.name}: {', '.join(stored)}\n")
 
 

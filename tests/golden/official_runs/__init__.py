@@ -10,7 +10,11 @@ RUNS = {
     "adain": "adain",
     "gatys": "gatys",
     "clipstyler": "clipstyler",
+    "clipstyler-fast": "clipstyler_fast",
+    "diffusionclip": "diffusionclip",
     "diffuseit": "diffuseit",
     "vqgan-clip": "vqgan_clip",
+    "styleclip": "styleclip",
+    "stylegan-nada": "stylegan_nada",
 }
 """Methods and the modules here that run them."""

@@ -30,22 +30,27 @@ SIDE = 256
 NOTE = f"test.py, one pass, official widths with drawn weights, {SIDE} pixels"
 
 
-def _states() -> dict[str, dict[str, Tensor]]:
+def drawn_states() -> dict[str, dict[str, Tensor]]:
+    """Weights of ``vgg`` and ``decoder`` by the official names and widths."""
     layouts = json.loads((HERE / "adain_shapes.json").read_text())
     return {name: filled_state(shapes, f"adain/{name}") for name, shapes in layouts.items()}
 
 
-def official(folders: dict[str, Path]) -> Job:
-    states = _states()
+def drawn_networks(module: Any, states: dict[str, dict[str, Tensor]]) -> tuple[Any, Any]:
+    """The official module's networks with those weights."""
+    module.vgg.load_state_dict(states["vgg"])
+    module.decoder.load_state_dict(states["decoder"])
+    return module.vgg, module.decoder
 
-    def networks(module: Any) -> tuple[Any, Any]:
-        module.vgg.load_state_dict(states["vgg"])
-        module.decoder.load_state_dict(states["decoder"])
-        return module.vgg, module.decoder
+
+def official(folders: dict[str, Path]) -> Job:
+    states = drawn_states()
 
     def job(steps: int, ready: Ready) -> None:
         with (
-            patch.object(make_adain, "narrow_networks", networks),
+            patch.object(
+                make_adain, "narrow_networks", lambda module: drawn_networks(module, states)
+            ),
             patch.object(make_adain, "input_pixels", lambda name: input_pixels(name, SIDE)),
             ready_at_first_picture(ready),
         ):
@@ -55,7 +60,7 @@ def official(folders: dict[str, Path]) -> Job:
 
 
 def ours() -> Job:
-    states = _states()
+    states = drawn_states()
     encoder = NormalisedVgg.from_state_dict(states["vgg"])
     decoder = AdaInDecoder.from_state_dict(states["decoder"])
     zoo = SimpleNamespace(adain_encoder=lambda: encoder, adain_decoder=lambda: decoder)
