@@ -14,7 +14,7 @@ from torch import Tensor
 from baselines.clipstyler import embed_prompt
 from baselines.clipstyler_fast import ClipStylerFast, ClipStylerFastConfig
 from baselines.clipstyler_photos import own_crops
-from benchmark.guidance.losses import StyleTarget
+from benchmark.guidance.style import StyleTarget
 from benchmark.noise import NoiseSource
 from benchmark.zoo.adain import AdaInDecoder, NormalisedVgg
 from tests.golden import make_clipstyler_fast

@@ -17,9 +17,10 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.diffusionclip import DiffusionClip, DiffusionClipConfig
+from benchmark.diffusion.unet import UNet
 from tests.golden import make_diffusionclip
 from tests.golden.official_runs.setting import (
     PROMPT,
@@ -33,7 +34,6 @@ from tests.golden.official_runs.setting import (
     picture_pixels,
     plain,
 )
-from tests.golden.official_runs.zecon import Labelled
 from tests.golden.upstream import official as imported
 
 CHECKOUTS = ("diffusionclip",)
@@ -42,12 +42,24 @@ T0, INVERSION_STEPS, TRAIN_STEPS = 500, 10, 6
 NOTE = f"clip_finetune and inversions in {INVERSION_STEPS} steps, a round of {STEPS} photographs"
 
 
+class _Labelled(nn.Module):
+    """The mini denoiser with the class label that the official code has no argument for."""
+
+    def __init__(self, unet: UNet, label: Tensor) -> None:
+        super().__init__()
+        self.unet, self.label = unet, label
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        out: Tensor = self.unet(x, timesteps, self.label)
+        return out
+
+
 def official(folders: dict[str, Path]) -> Job:
     zoo = mini_zoo()
     clip, denoiser = zoo.clip("guide"), zoo.denoiser()
     label = denoiser.labels(["dogs"], "cpu")
     assert label is not None
-    unet = Labelled(plain(denoiser.unet), label).requires_grad_(True)
+    unet = _Labelled(plain(denoiser.unet), label).requires_grad_(True)
     start = {name: value.clone() for name, value in unet.state_dict().items()}
     openai = OpenAiClip(clip)
     visual: Any = openai.clip.model.visual
