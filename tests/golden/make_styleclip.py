@@ -54,14 +54,19 @@ def stand_in_clip() -> Any:
     return module
 
 
-def main() -> None:
-    checkouts("styleclip")
-    sys.modules["clip"] = stand_in_clip()
+def on_cpu() -> Any:
+    """``run_optimization``, whose tensors stay where they are, with a small layer for ArcFace."""
     kinds: tuple[Any, ...] = (Tensor, nn.Module)
     for kind in kinds:
         kind.cuda = lambda self, *args, **kwargs: self
-    script = official("optimization.run_optimization")
     official("criteria.id_loss").Backbone = lambda **kwargs: TinyFace()
+    return official("optimization.run_optimization")
+
+
+def main() -> None:
+    checkouts("styleclip")
+    sys.modules["clip"] = stand_in_clip()
+    script = on_cpu()
     generator = filled(script.Generator(EDIT_SIZE, EDIT_DIM, EDIT_LAYERS), "edit")
     script.Generator = lambda size, dim, layers: generator
     latents: list[Tensor] = []

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from baselines.styleclip import StyleClip, StyleClipConfig
 from tests.baselines.stylegan_zoo import official_generator
+from tests.golden.make_styleclip import on_cpu
 from tests.golden.make_stylegan2 import filled
 from tests.golden.official_runs.setting import (
     PROMPT,
@@ -34,7 +35,6 @@ from tests.golden.official_runs.setting import (
     mini_zoo,
 )
 from tests.golden.stylegan2_case import CLIP_SIDE, EDIT_DIM, TinyFace, edit_start
-from tests.golden.upstream import official as imported
 
 CHECKOUTS = ("styleclip",)
 STEPS = 2
@@ -72,11 +72,7 @@ def official(folders: dict[str, Path]) -> Job:
     module.tokenize = lambda text: clip.encode_text(Sentences(text))
     module.load = lambda name, device: (similarity, None)
     sys.modules["clip"] = module
-    kinds: tuple[Any, ...] = (Tensor, nn.Module)
-    for kind in kinds:
-        kind.cuda = lambda self, *args, **kwargs: self
-    script = imported("optimization.run_optimization")
-    imported("criteria.id_loss").Backbone = lambda **kwargs: TinyFace()
+    script = on_cpu()
     generator = filled(script.Generator(SIZE, EDIT_DIM, LAYERS), "edit")
     script.Generator = lambda size, dim, layers: generator
     load = torch.load
