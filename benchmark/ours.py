@@ -292,8 +292,10 @@ class QSAttnStyleTransfer(StyleTransferMethod):
 
     def _gradient(self, x0_hat: Tensor, step: int, job: Job, targets: Targets) -> Tensor:
         """Gradient of the weighted guidance loss at x0_hat, [B, 3, H, W]."""
+        # a barrier is to vanish inside of its bounds
+        unit = self._weights.keys() - {"range"} if self.config.loss_gradients == "unit" else ()
         with torch.enable_grad():
-            total = LossGradient(x0_hat)
+            total = LossGradient(x0_hat, unit)
             for losses in self._clip_losses(total.image, step, job, targets):
                 with phase("clip"):
                     total.add(losses, self._weights)

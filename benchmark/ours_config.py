@@ -51,6 +51,11 @@ class QSAttnConfig(MethodConfig):
         default=1.0, ge=0.0,
         description="factor of the gradient; 1 moves as far as guided diffusion's conditioning",
     )  # fmt: skip
+    loss_gradients: Literal["weighted", "unit"] = Field(
+        default="weighted",
+        description="weighted: gradient of the weighted losses (paper); unit: each loss's gradient "
+        "has a root mean square of 1 before its weight, but range's, which is to vanish inside",
+    )
     clip_global: float = Field(
         default=0.0, ge=0.0, description="weight of the global CLIP loss of the whole image (ZeCon)"
     )

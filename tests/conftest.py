@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 from benchmark.environment import share_the_processor
+
+# files of about five minutes and less, the longest first
+LONGEST = (
+    "test_scale.py", "test_run.py", "test_readme_run.py", "test_workflows.py", "test_rerun.py",
+    "test_sweep.py", "test_bad_input.py", "test_add_a_method.py",
+)  # fmt: skip
 
 # before anything imports torch: threads that wait sleep, so that tests may share a machine
 share_the_processor()
@@ -21,13 +29,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under ``pytest -n`` a file stays in one process, as do all users of the README's run.
+    """What takes minutes comes first, so that no process is left with it at the end.
 
-    What takes minutes comes first, so that no process is left with it at the end.
+    Under ``pytest -n 2 --dist loadfile`` a file stays in one process and makes its fixtures once.
     """
-    for item in items:
-        shared = "readme_run" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("readme_run" if shared else item.path.name))
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    items.sort(key=lambda item: _place(item.path))
+
+
+def _place(file: Path) -> int:
+    if file.name in LONGEST:
+        return LONGEST.index(file.name)
+    return len(LONGEST) + ("e2e" not in file.parts)

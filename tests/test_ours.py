@@ -81,6 +81,7 @@ def test_every_process_is_deterministic_and_keeps_samples_apart(
         {"variance": "learned"}, {"reverse_process": "ddim", "eta": 1.0}, {"temperature": 0.5},
         {"clip_global": 5.0}, {"clip_dir": 5.0}, {"mse": 0.0}, {"vgg": 0.0}, {"contrastive": 0.0},
         {"clip_global_patch": 0.0}, {"clip_dir_patch": 0.0}, {"guidance_scale": 0.5},
+        {"loss_gradients": "unit"},
         {"vgg_layers": ("conv1_2",)}, {"encoder_blocks": (2, 8)}, {"n_patches": 5},
         {"patch_max": 0.9}, {"t0": 4}, {"respacing": 11},
     ],

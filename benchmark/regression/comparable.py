@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
+from benchmark import registry
 from benchmark.config import ResolvedRun
 from benchmark.errors import UsageError
 from benchmark.regression.record import Record
@@ -102,7 +105,23 @@ def _settings(old: ResolvedRun, new: ResolvedRun) -> Iterator[Difference]:
     )
     yield from _each("weights of the method", old.models, new.models)
     yield from _one(f"{CONFIG} precision", old.precision, new.precision)
-    yield from _each(CONFIG, old.method_config, new.method_config)
+    came_later = _defaults(new.method, new.method_config.keys() - old.method_config.keys())
+    yield from _each(CONFIG, {**came_later, **old.method_config}, new.method_config)
+
+
+def _defaults(method: str, knobs: Collection[str]) -> dict[str, Any]:
+    """What knobs that a reference does not know stand at: a new knob's default changes nothing.
+
+    Knobs without a default, and those of a method that is not installed, are left out.
+    """
+    if not knobs or method not in registry.names(registry.METHODS):
+        return {}
+    fields = registry.load(registry.METHODS, method).Config.model_fields
+    known = {name: fields[name] for name in knobs if name in fields}
+    return {
+        name: to_jsonable_python(field.get_default(call_default_factory=True))
+        for name, field in known.items() if not field.is_required()
+    }  # fmt: skip
 
 
 def _judges(record: Record) -> dict[str, str]:

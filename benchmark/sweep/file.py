@@ -40,6 +40,9 @@ class SweepFile(BaseModel):
     style_limit: int | None = Field(default=None, ge=1)
     mixes: tuple[str, ...] = Field(default=(), description="styles to fuse, as --mix")
     source: str | None = Field(default=None, description="of the images, as --source")
+    images: Path | None = Field(
+        default=None, description="own images in place of the dataset's, as --images"
+    )
     limit: int | None = Field(default=None, ge=1, description="first N images only")
     seed: int | tuple[int, ...] = Field(default=0, description="one or several")
     precision: str = "32-true"
@@ -83,6 +86,15 @@ class SweepFile(BaseModel):
         if not seeds or min(seeds) < 0:
             raise ValueError("give one seed or several, none below 0")
         return seed
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.images is not None and len(self.datasets) > 1:
+            raise ValueError(
+                f"images of your own belong to one dataset, which says what they show; there are "
+                f"{len(self.datasets)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

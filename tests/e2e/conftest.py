@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from tests.e2e.preloaded import run_command
 
 BENCH = [str(Path(sys.executable).with_name("bench"))]
 # a shorter chain with fewer crops: the same code at a fraction of the time
-SHORT = ("--set", "respacing=12", "--set", "t0=6", "--set", "n_patches=4")
+SHORT = ("--set", "respacing=6", "--set", "t0=3", "--set", "n_patches=4")
 
 
 @dataclass(frozen=True)
@@ -98,32 +97,12 @@ def bench(bench_env: dict[str, str]) -> Bench:
     return _Starter(bench_env)
 
 
-@dataclass(frozen=True)
-class ReadmeRun:
-    """The README's run, finished."""
-
-    stdout: str
-    directory: Path
-
-
 def readme_block(marker: str) -> str:
     """The shell block of the README after a marker."""
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)```", text, re.DOTALL)
     assert found, f"README.md has no block after <!-- {marker} -->"
     return found[1].strip()
-
-
-@pytest.fixture(scope="session")
-def readme_run(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> ReadmeRun:
-    """The last part of the README's run command, as it stands there."""
-    out = tmp_path_factory.mktemp("readme")
-    command = shlex.split(readme_block("run-command").rpartition("&&")[2])
-    assert Path(command[0]).name == "bench"
-    outcome = bench(*command[1:], "--out", out, timeout=900)
-    assert outcome.code == 0, outcome.stderr
-    (images,) = out.glob("*/*/*/*/images")
-    return ReadmeRun(outcome.stdout, images.parent)
 
 
 def images_of(run: Path) -> dict[str, bytes]:

@@ -10,20 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Bench, ReadmeRun, readme_block
+from tests.e2e.conftest import Bench, readme_block
 from tests.runs import write_run
 
 
 def test_start_commands_are_complete() -> None:
-    """CI runs the test command itself; the run command's last part is run below."""
+    """CI runs the test command itself, :mod:`tests.e2e.test_readme_run` the other's last part."""
     assert readme_block("test-command").startswith("python3 -m venv .venv && .venv/bin/pip install")
     assert readme_block("run-command").endswith("bench run --method ours --dataset afhq")
-
-
-@pytest.mark.slow
-def test_run_command_as_shown(readme_run: ReadmeRun) -> None:
-    assert "contact sheet" in readme_run.stdout
-    assert len(list((readme_run.directory / "images").iterdir())) == 16
 
 
 def _examples() -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from benchmark.errors import UsageError
 from reports import report
 from reports.study.result import StudyEntry, StudyResult
-from tests.e2e.conftest import Bench, ReadmeRun
+from tests.e2e.conftest import Bench
 from tests.runs import smooth_scores, write_run
 
 
@@ -22,25 +22,6 @@ def files_of(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def test_the_readme_run_becomes_a_report_with_its_own_means(
-    bench: Bench, readme_run: ReadmeRun, tmp_path: Path
-) -> None:
-    out = tmp_path / "report"
-    outcome = bench("report", readme_run.directory, "--out", out, "--json")
-    assert outcome.code == 0, outcome.stderr
-    written = outcome.json()["files"]
-    assert set(written) == {"markdown", "csv", "json", "latex", "site"}
-    assert all(Path(path).is_file() for path in written.values())
-    summary = json.loads((readme_run.directory / "summary.json").read_text())
-    (board,) = json.loads((out / "report.json").read_text())["boards"]
-    (row,) = board["rows"]
-    assert set(row["cells"]) == set(summary["metrics"])
-    for name, entry in summary["metrics"].items():
-        assert row["cells"][name]["mean"] == entry["mean"]
-        assert row["cells"][name]["interval"] == entry["interval"]
-    assert row["command"][:2] == ["bench", "run"]
 
 
 def test_the_terminal_shows_the_board_and_the_files(bench: Bench, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmark.guidance.content import ContrastiveReference
-from benchmark.guidance.gradient import LossGradient
+from benchmark.guidance.gradient import LossGradient, unit_gradient
 from benchmark.guidance.losses import info_nce, mean_squared, range_penalty, unit_channels
 from benchmark.guidance.style import StyleTarget, directional_loss, global_loss
 from benchmark.zoo.vgg import VggFeatures
@@ -113,6 +113,38 @@ def test_losses_of_a_sample_ignore_its_neighbours() -> None:
         assert loss.shape == (3,)
     alone = mean_squared(images[1:2], images.flip(1)[1:2])
     torch.testing.assert_close(mean_squared(images, images.flip(1))[1:2], alone)
+
+
+def test_unit_gradients_move_a_picture_by_their_weights_whatever_the_scale_of_the_loss() -> None:
+    image = 1.5 * named_normal("unit", (2, 3, 4, 4))
+
+    def gradient(scale: float) -> Tensor:
+        total = LossGradient(image, unit=["mse", "vgg"])
+        losses = {
+            "mse": scale * mean_squared(total.image, image.flip(3)),
+            "vgg": mean_squared(total.image**2, image),
+            "range": range_penalty(total.image),
+        }
+        total.add(losses, {"mse": 2.0, "vgg": 0.5, "range": 3.0})
+        return total.total
+
+    torch.testing.assert_close(gradient(1.0), gradient(1e6))
+    leaf = image.clone().requires_grad_()
+    parts = []
+    for loss, weight in (
+        (mean_squared(leaf, image.flip(3)), 2.0), (mean_squared(leaf**2, image), 0.5),
+    ):  # fmt: skip
+        (plain,) = torch.autograd.grad(loss.sum(), leaf)
+        unit = unit_gradient(plain)
+        torch.testing.assert_close(unit.square().mean((1, 2, 3)), torch.ones(2))
+        parts.append(weight * unit)
+    (barrier,) = torch.autograd.grad(3.0 * range_penalty(leaf).sum(), leaf)
+    torch.testing.assert_close(gradient(1.0), sum(parts) + barrier)
+
+
+def test_a_loss_without_a_gradient_stays_without_one() -> None:
+    gradient = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)])
+    assert torch.equal(unit_gradient(gradient), gradient)
 
 
 def test_branches_add_up_to_the_gradient_of_the_whole_sum() -> None:

@@ -166,7 +166,8 @@ def test_another_seed_is_comparable(reference: Record) -> None:
         ({"models": {"denoiser": "1" * 64}}, f"weights of the method denoiser: {'0' * 64} in the"),
         ({"source_prompt": "A photo"}, "source prompt: Photo in the reference, A photo in the run"),
         ({"precision": "bf16-mixed"}, "precision: 32-true in the reference, bf16-mixed in the run"),
-        ({"method_config": {"t0": 3}}, r"t0: \(not there\) in the reference, 3 in the run"),
+        ({"method_config": {"t0": 3}}, "t0: 25 in the reference, 3 in the run"),
+        ({"method_config": {"tO": 3}}, r"tO: \(not there\) in the reference, 3 in the run"),
     ],
 )  # fmt: skip
 def test_every_difference_is_named_with_both_values(
@@ -184,6 +185,17 @@ def test_only_a_config_may_be_waved_through(reference: Record) -> None:
     with pytest.raises(NotComparableError) as caught:
         require_comparable(reference, with_config(other, resolution=32), any_config=True)
     assert "resolution" in str(caught.value) and "t0" not in str(caught.value)
+
+
+def test_a_knob_that_came_later_stands_at_its_default(reference: Record) -> None:
+    later = {**reference.facts.manifest.config.method_config, "encoder_blocks": [0, 2, 5, 8, 11]}
+    require_comparable(reference, with_config(reference, method_config=later))
+    message = refusal(
+        reference, with_config(reference, method_config={**later, "encoder_blocks": [0, 2]})
+    )
+    assert "encoder_blocks: [0, 2, 5, 8, 11] in the reference, [0, 2] in the run" in message
+    gone = with_config(reference, method_config=later)
+    assert "encoder_blocks" in refusal(gone, reference)
 
 
 def test_samples_prompts_judges_versions_and_protocol_content_count(

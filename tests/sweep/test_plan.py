@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from benchmark.errors import RunDirectoryError, UsageError
+from benchmark.errors import DataError, RunDirectoryError, UsageError
 from benchmark.sweep.command import duration
 from benchmark.sweep.estimate import NEAREST, OWN, PROFILE, UNKNOWN, standings, total_left
 from benchmark.sweep.file import SweepFile
@@ -72,6 +73,20 @@ def test_equal_runs_are_made_once_and_keep_all_their_points(
     assert plan.n_samples == 2
     both = _plan(session, tmp_path, methods=["ours", "zecon"], seed=[0, 1], grid={"vgg": [0, 1]})
     assert len({run.path for run in both.runs}) == 8
+
+
+def test_images_of_ones_own_take_the_place_of_the_datasets(
+    session: Session, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.linear_gradient("L").convert("RGB").save(photos / "slope.png")
+    usual = _plan(session, tmp_path).runs[0].resolved
+    own = _plan(session, tmp_path, images=str(photos), limit=None)
+    assert own.n_samples == 1
+    assert own.runs[0].resolved.fingerprint != usual.fingerprint
+    with pytest.raises(DataError, match="nowhere"):
+        _plan(session, tmp_path, images=str(tmp_path / "nowhere"))
 
 
 @given(st.sets(st.text("0123456789abcdef", min_size=12, max_size=12)), st.integers(1, 9))

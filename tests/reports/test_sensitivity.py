@@ -1,0 +1,143 @@
+"""Sweeps around the defaults, and the curves that are drawn of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import reports.sensitivity
+from benchmark.config import load_protocol, method_config
+from benchmark.errors import UsageError
+from benchmark.ours import QSAttnStyleTransfer
+from benchmark.sweep.file import read_sweep
+from benchmark.sweep.folder import SweepRecord, SweepRun
+from reports.collect import read_run
+from reports.sensitivity.curves import CENTRE, main, points_of
+from reports.sensitivity.photos import write_photos
+from tests.runs import smooth_scores, write_run
+
+FOLDER = Path(reports.sensitivity.__file__).parent
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def sweep(folder: Path, *configs: dict[str, Any], **options: Any) -> Path:
+    """A finished sweep; its first run scores best."""
+    runs = []
+    for place, config in enumerate(configs):
+        path = write_run(
+            folder, method_config=config, scores=smooth_scores(0.3 - 0.1 * place),
+            missing=options.get("missing", 0) if place else 0,
+        )  # fmt: skip
+        runs.append(
+            SweepRun(
+                config_hash=path.name, method="ours", dataset="afhq", seed=0, settings=[config],
+                samples=8, path=str(path.relative_to(folder)), state="complete",
+            )
+        )  # fmt: skip
+    record = SweepRecord(name=folder.name, file_sha256="0" * 64, runs=runs)
+    (folder / "sweep.json").write_text(record.model_dump_json())
+    return folder
+
+
+def test_points_are_factors_of_the_centre_on_the_protocols_scale(tmp_path: Path) -> None:
+    folder = sweep(
+        tmp_path / "weighted", {"mse": 400, "vgg": 10.0}, {"mse": 100, "vgg": 10.0},
+        {"mse": 400, "vgg": 20.0},
+    )  # fmt: skip
+    centre, low, double = points_of(folder)
+    assert (centre.key, centre.factor) == (CENTRE, 1.0)
+    assert (low.key, low.value, low.factor) == ("mse", 100.0, 0.25)
+    assert (double.key, double.value, double.factor) == ("vgg", 20.0, 2.0)
+    scale = load_protocol("mini-64-v1").balance
+    assert scale is not None
+    run = next(path for path in folder.rglob("manifest.json") if '"mse": 100' in path.read_text())
+    style = read_run(run.parent).scores[scale.style.metric].values.mean()
+    assert low.style == pytest.approx(scale.style.normalised(float(style)))
+    expected = 2 * low.content * low.style / (low.content + low.style)
+    assert low.harmonic_mean == pytest.approx(expected)
+    assert centre.harmonic_mean > low.harmonic_mean > double.harmonic_mean
+
+
+def test_table_and_picture_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = sweep(tmp_path / "weighted", {"mse": 400}, {"mse": 100})
+    second = sweep(tmp_path / "unit", {"mse": 0.5}, {"mse": 1.0})
+    out = tmp_path / "page"
+    arguments = ["curves", str(first), str(second), "--out", str(out)]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert main() == 0
+    with (out / "sensitivity.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["sweep"], row["key"], row["factor"]) for row in rows] == [
+        ("weighted", CENTRE, "1"), ("weighted", "mse", "0.25"), ("unit", CENTRE, "1"),
+        ("unit", "mse", "2"),
+    ]  # fmt: skip
+    with Image.open(out / "sensitivity.png") as picture:
+        assert picture.size[0] > 200
+    monkeypatch.setattr("sys.argv", ["curves", str(tmp_path / "nowhere"), "--out", str(out)])
+    assert main() == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("configs", "told"),
+    [
+        (({"mse": 400, "vgg": 1}, {"mse": 100, "vgg": 2}), "mse, vgg: each point"),
+        (({"attention": "local"}, {"attention": "global"}), "change one number"),
+        (({"mse": 0}, {"mse": 1}), "not 0 there"),
+    ],
+)
+def test_points_that_are_no_factor_are_refused(
+    tmp_path: Path, configs: tuple[dict[str, Any], ...], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        points_of(sweep(tmp_path / "sweep", *configs))
+
+
+def test_an_unfinished_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="finish the sweep first"):
+        points_of(sweep(tmp_path / "sweep", {"mse": 400}, {"mse": 100}, missing=2))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_shipped_sweeps_change_one_number_of_their_first_point(file: Path) -> None:
+    found = read_sweep(file)
+    protocol = load_protocol(found.protocol)
+    configs = []
+    for _, point in found.points():
+        words = tuple(f"{key}={json.dumps(value)}" for key, value in (found.config | point).items())
+        config = method_config("ours", QSAttnStyleTransfer, protocol, None, words)
+        configs.append(config.model_dump())
+    centre, *others = configs
+    for config in others:
+        (changed,) = [key for key in config if config[key] != centre[key]]
+        assert centre[changed] > 0
+    if file.stem == "weighted":
+        usual = method_config("ours", QSAttnStyleTransfer, protocol, None, ())
+        assert centre == usual.model_dump()
+
+
+def test_photos_are_the_first_of_the_training_split(tmp_path: Path) -> None:
+    stored = []
+    for shade in (0, 128, 255):
+        buffer = io.BytesIO()
+        Image.new("RGB", (128, 128), (shade, 0, 0)).save(buffer, "JPEG")
+        stored.append({"image": buffer.getvalue(), "id": str(shade)})
+    pq.write_table(pa.Table.from_pylist(stored), tmp_path / "dogs-train.parquet")
+    written = write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
+    assert [path.name for path in written] == ["dogs-000.png", "dogs-001.png"]
+    with Image.open(written[1]) as picture:
+        assert picture.size == (128, 128) and abs(picture.getpixel((5, 5))[0] - 128) < 4
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
+    with pytest.raises(FileNotFoundError, match="faces-train"):
+        write_photos(tmp_path, "faces", 2, tmp_path / "others")
