@@ -98,6 +98,7 @@ class ZeCon(StyleTransferMethod):
         roles=("denoiser", "guide", "vgg"),
     )
     guidance: ClassVar[frozenset[Guidance]] = frozenset({Guidance.TEXT})
+    samples_side_by_side = True
     config: ZeConConfig
 
     def __init__(self, config: ZeConConfig) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from benchmark import DEFAULT_PROTOCOL
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, UsageError
 from benchmark.regression.app import check, freeze
 from benchmark.sweep_app import reproduce, sweep
 from benchmark.weights_app import weights
@@ -330,16 +330,21 @@ def profile(
         Path | None,
         typer.Option(help="Folder of runs: store profile.json beside the method's runs."),
     ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Random weights: no checkpoint is needed.")
+    ] = False,
     weights_dir: WeightsDir = None,
     json_output: Json = False,
 ) -> None:
     """Time, FLOPs and memory of a method by phase."""
     from benchmark import profile_method
 
+    if smoke and out is not None:
+        raise UsageError("--smoke: a profile of random weights is not kept beside runs, drop --out")
     report = profile_method.profile(
         method, dataset=dataset, protocol_name=protocol, samples=samples, repeats=repeats,
         assignments=tuple(assignments or ()), accelerator=accelerator, precision=precision,
-        weights_dir=weights_dir, style_images=style_images,
+        weights_dir=weights_dir, style_images=style_images, smoke=smoke,
     )  # fmt: skip
     profile_method.print_report(report, json_output)
     if out is not None:

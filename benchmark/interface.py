@@ -177,11 +177,17 @@ class StyleTransferMethod(nn.Module, ABC):
     and works in :meth:`stylize`. It draws random numbers from ``noise`` only, leaves its inputs as
     they are, and treats every sample on its own: an output must not depend on which other samples
     share the batch. It may run autograd inside :meth:`stylize`.
+
+    Attributes:
+        samples_side_by_side: whether several threads may be in :meth:`stylize` at once, each with a
+            sample of its own. On a CPU such a method uses a core for each sample. It holds for
+            methods that change nothing of themselves or of their models while they stylise.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     card: ClassVar[MethodCard]
     guidance: ClassVar[frozenset[Guidance]]
+    samples_side_by_side: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()

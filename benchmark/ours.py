@@ -93,6 +93,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         roles=("denoiser", "guide", "vgg"),
     )
     guidance: ClassVar[frozenset[Guidance]] = frozenset({Guidance.TEXT})
+    samples_side_by_side = True
     config: QSAttnConfig
 
     def __init__(self, config: QSAttnConfig) -> None:

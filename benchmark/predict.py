@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from benchmark import side_by_side
 from benchmark.energy import joules_since, total_joules
 from benchmark.errors import BenchError
 from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
@@ -90,7 +91,10 @@ class PredictModule(pl.LightningModule):
         owed = owed_seconds()
         start = time.perf_counter()
         with torch.enable_grad(), TuningClock().active() as tuning:
-            images = stylize_chunk(self.method, chunk, self.run_seed, self.on_sample)
+            images = stylize_chunk(
+                self.method, chunk, self.run_seed, self.on_sample,
+                processes=self.trainer.num_devices,
+            )  # fmt: skip
         if on_cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start - tuning.spent + owed_seconds() - owed
@@ -115,8 +119,9 @@ class PredictModule(pl.LightningModule):
 
 
 def stylize_chunk(
-    method: StyleTransferMethod, chunk: StyleBatch, run_seed: int, on_sample: OnSample | None = None
-) -> Tensor:
+    method: StyleTransferMethod, chunk: StyleBatch, run_seed: int,
+    on_sample: OnSample | None = None, *, processes: int = 1, workers: int | None = None,
+) -> Tensor:  # fmt: skip
     """Outputs [B, 3, H, W] of a chunk; on a CPU, every sample in a batch of its own.
 
     CPU kernels choose their algorithm by the batch's shape, and CLIP guidance amplifies the
@@ -126,18 +131,32 @@ def stylize_chunk(
     Args:
         on_sample: called after each sample with the number done so far and the seconds since the
             chunk began; on a CPU only, elsewhere a chunk is one call.
+        processes: that share the machine's cores for this run.
+        workers: samples at once on a CPU; as :func:`benchmark.side_by_side.worker_count` says if
+            None.
     """
     start = time.perf_counter()
     if chunk.images.device.type != "cpu":
         return method.stylize(chunk, NoiseSource(run_seed, chunk.sample_ids, chunk.images.device))
-    outputs = []
-    for index in range(len(chunk.requests)):
-        sample = chunk.sample(index)
+
+    def stylize(place: int) -> Tensor:
+        sample = chunk.sample(place)
         noise = NoiseSource(run_seed, sample.sample_ids, sample.images.device)
-        outputs.append(method.stylize(sample, noise))
+        return method.stylize(sample, noise)
+
+    def tell(done: int) -> None:
         if on_sample is not None:
-            on_sample(index + 1, time.perf_counter() - start)
-    return torch.cat(outputs)
+            on_sample(done, time.perf_counter() - start)
+
+    if not method.samples_side_by_side:
+        outputs = []
+        for place in range(len(chunk.requests)):
+            outputs.append(stylize(place))
+            tell(place + 1)
+        return torch.cat(outputs)
+    workers = workers or side_by_side.worker_count(method, chunk, processes)
+    order = side_by_side.in_turn_of_images(chunk)
+    return torch.cat(side_by_side.compute(stylize, order, workers, tell))
 
 
 def to_pixels(images: Tensor) -> list[Pixels]:

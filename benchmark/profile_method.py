@@ -29,8 +29,11 @@ from benchmark.pictures import encode_png
 from benchmark.predict import stylize_chunk, to_pixels
 from benchmark.profiling import PhaseTimer
 from benchmark.run import write_atomically
+from benchmark.side_by_side import worker_count
 from benchmark.source_cache import RUN_BYTES, SourceCache
 from benchmark.targets import TargetOptions
+from benchmark.zoo import ModelZoo
+from benchmark.zoo.random_weights import RandomZoo
 
 SCHEMA_VERSION = 1
 
@@ -39,8 +42,9 @@ SCHEMA_VERSION = 1
 class Profile:
     """Figures of one method on one machine; seconds are medians over the repeats.
 
-    ``phases`` are seconds a batch; ``other`` is what no phase claims. ``flops_per_image`` counts
-    matrix products, convolutions and attention, backward passes included.
+    ``phases`` are seconds a batch, the mean of the threads where samples run side by side;
+    ``other`` is what no phase claims. ``flops_per_image`` counts matrix products, convolutions and
+    attention, backward passes included.
     """
 
     schema_version: int
@@ -77,9 +81,13 @@ def _target(name: str, style_images: Path | None) -> TargetOptions:
 def profile(
     name: str, *, dataset: str, protocol_name: str, samples: int, repeats: int,
     assignments: tuple[str, ...], accelerator: str, precision: str, weights_dir: Path | None,
-    style_images: Path | None = None,
+    style_images: Path | None = None, smoke: bool = False,
 ) -> Profile:  # fmt: skip
     """Run a warm-up batch, then ``repeats`` timed ones, then one that counts FLOPs.
+
+    Args:
+        smoke: random weights of the protocol's architectures, and embedded images: no checkpoint
+            is needed, and a pass costs what it costs with the real ones.
 
     Raises:
         UsageError: unknown names, bad config, a precision or accelerator that is not offered here.
@@ -93,8 +101,9 @@ def profile(
             limit=samples, on_bad_image="fail", seed=0, config=None, assignments=assignments,
             weights_dir=weights_dir, out=Path("runs"), existing="resume", accelerator=accelerator,
             devices="1", strategy="auto", num_nodes=1,
-            precision=precision, batch_size=samples,
-        )
+            precision=precision, batch_size=samples, source="embedded" if smoke else None,
+        ),
+        RandomZoo if smoke else ModelZoo,
     )  # fmt: skip
     plan.zoo.to(device)
     plan.method.prepare(plan.zoo)
@@ -105,15 +114,16 @@ def profile(
     first, _ = _timed(plan.method, batch, precision)
     runs = [_timed(plan.method, batch, precision) for _ in range(repeats)]
     seconds = median(wall for wall, _ in runs)
+    threads = 1 if device.type != "cpu" else worker_count(plan.method, batch)
     phases = {
-        key: median(timer.get(key, 0.0) for _, timer in runs)
+        key: median(timer.get(key, 0.0) for _, timer in runs) / threads
         for key in dict.fromkeys(key for _, timer in runs for key in timer)
     }
     phases["other"] = max(0.0, seconds - sum(phases.values()))
     phases["i/o"] = _io_seconds(batch)
     # in its plain form attention is made of matrix products, which are counted
     with sdpa_kernel(SDPBackend.MATH), _FlopCount() as counter:
-        _stylize(plan.method, batch, precision)
+        _stylize(plan.method, batch, precision, workers=1)  # it sees its own thread only
     flops = counter.total
     return Profile(
         schema_version=SCHEMA_VERSION,
@@ -163,13 +173,15 @@ def _device(accelerator: str) -> torch.device:
     raise UsageError(f"--accelerator {accelerator!r}: allowed here are auto, cpu, gpu")
 
 
-def _stylize(method: StyleTransferMethod, batch: StyleBatch, precision: str) -> torch.Tensor:
+def _stylize(
+    method: StyleTransferMethod, batch: StyleBatch, precision: str, workers: int | None = None
+) -> torch.Tensor:
     kind = batch.images.device.type
     if precision == "32-true":
-        return stylize_chunk(method, batch, 0)
+        return stylize_chunk(method, batch, 0, workers=workers)
     if precision == "bf16-mixed":
         with torch.autocast(kind, torch.bfloat16):
-            return stylize_chunk(method, batch, 0)
+            return stylize_chunk(method, batch, 0, workers=workers)
     raise UsageError(f"--precision {precision!r}: profiled are 32-true and bf16-mixed")
 
 

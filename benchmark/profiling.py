@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,10 +15,16 @@ _active: ContextVar[PhaseTimer | None] = ContextVar("phase_timer", default=None)
 
 
 class PhaseTimer:
-    """Sums the seconds of named phases; phases must not nest."""
+    """Sums the seconds of named phases over all threads; phases must not nest."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds of a phase."""
+        with self._lock:
+            self.seconds[name] += seconds
 
     @contextmanager
     def active(self) -> Iterator[PhaseTimer]:
@@ -46,4 +53,4 @@ def phase(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        timer.seconds[name] += _now() - start
+        timer.add(name, _now() - start)

@@ -8,6 +8,7 @@ shares one cache among its runs, so that a key that does not touch the inversion
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -60,6 +61,8 @@ class SourceCache:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._bytes = 0
         self._paid: set[Hashable] = set()
+        self._lock = threading.RLock()
+        self._in_the_making: dict[Hashable, threading.Lock] = {}
 
     @property
     def n_bytes(self) -> int:
@@ -75,19 +78,33 @@ class SourceCache:
             compute: makes it: a tensor, or tuples, lists and dataclasses of tensors.
         """
         key = (kind, facts)
-        entry = self._entries.get(key)
-        if entry is None:
-            self.computed[kind] += 1
-            entry = _measured(compute)
-            self._keep(key, entry)
-        else:
-            self.found[kind] += 1
-            self._entries.move_to_end(key)
-            if key not in self._paid:
-                self.owed += entry.seconds
-        self._paid.add(key)
-        found: Value = entry.value
+        with self._lock:
+            making = self._in_the_making.setdefault(key, threading.Lock())
+        # a thread that wants what another one is making waits for it
+        try:
+            with making:
+                found: Value = self._get(key, kind, compute)
+        finally:
+            with self._lock:
+                self._in_the_making.pop(key, None)
         return found
+
+    def _get(self, key: Hashable, kind: str, compute: Callable[[], Any]) -> Any:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                self.found[kind] += 1
+                self._entries.move_to_end(key)
+                if key not in self._paid:
+                    self.owed += entry.seconds
+                self._paid.add(key)
+                return entry.value
+        entry = _measured(compute)
+        with self._lock:
+            self.computed[kind] += 1
+            self._keep(key, entry)
+            self._paid.add(key)
+        return entry.value
 
     def _keep(self, key: Hashable, entry: _Entry) -> None:
         if entry.n_bytes > self.largest:

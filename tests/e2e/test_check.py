@@ -162,7 +162,7 @@ def _changed_picture(folder: Path) -> Path:
         (_partial, "13 of its 16 samples"),
         (_unscored, "bench score"),
         (_fewer, "samples: image0007__golden, image0007__red-bricks in the reference"),
-        (_configured, "method config t0: (not there) in the reference, 7 in the run"),
+        (_configured, "method config t0: 25 in the reference, 7 in the run"),
         (_other_method, "There are: mini-64-v1/afhq/ours"),
         (_no_run, "no manifest.json"),
         (_changed_picture, "removed or changed"),

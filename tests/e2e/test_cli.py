@@ -86,6 +86,23 @@ def test_profile_accounts_for_the_time(bench: Bench) -> None:
     assert report["peak_memory_mib"] > 100
 
 
+@pytest.mark.slow
+def test_profile_of_random_weights_costs_what_the_real_ones_cost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    few = (
+        "profile", "zecon", "--samples", "1", "--repeats", "1", "--set", "respacing=10", "--set",
+        "t0=2", "--set", "n_patches=4", "--json",
+    )  # fmt: skip
+    reports = [bench(*few, *more).json() for more in ((), ("--smoke",))]
+    flops = [report["flops_per_image"] for report in reports]
+    assert flops[0] == flops[1] > 1e9
+    outcome = bench(*few, "--smoke", "--out", tmp_path)
+    assert outcome.code == 2
+    assert "--out" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_score_again_changes_no_number_and_no_image(bench: Bench, tmp_path: Path) -> None:
     run = Path(bench(*short_run(tmp_path, limit=1)).json()["run_directory"])
     scores = (run / "scores.parquet").read_bytes()
