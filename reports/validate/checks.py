@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from benchmark.errors import UsageError
 from benchmark.interface import Guidance
+from benchmark.predict import stylize_chunk
 from reports.validate import declared, resources
 from reports.validate.load import where
 from reports.validate.outcome import Check, Finding, Outcome, failed, passed
@@ -17,6 +19,7 @@ from reports.validate.trial import (
     GLOBAL_SEED,
     OTHER_GLOBAL_SEED,
     OTHER_RUN_SEED,
+    RUN_SEED,
     Trial,
     chosen,
 )
@@ -150,6 +153,26 @@ def batch_order(trial: Trial) -> Outcome:
     return passed(f"differs by up to {gap:.2g}")
 
 
+def side_by_side(trial: Trial) -> Outcome:
+    """Where a method allows threads: the bytes of one sample after the other."""
+    if not trial.method_class.samples_side_by_side:
+        return passed("samples follow one another")
+    if trial.batch.images.device.type != "cpu":
+        return passed("asked of CPUs only")
+    one, several = (
+        stylize_chunk(trial.fresh(), copy.deepcopy(trial.batch), RUN_SEED, workers=workers)
+        for workers in (1, len(trial.singles))
+    )
+    gap = difference(several, one)
+    if gap != 0:
+        return failed(
+            f"in {len(trial.singles)} threads at once the pictures differ by up to {gap:.2g}",
+            "Keep nothing in the method or its models while a sample is stylised, or drop "
+            "samples_side_by_side.",
+        )
+    return passed(f"{len(trial.singles)} threads at once")
+
+
 def inputs_unchanged(trial: Trial) -> Outcome:
     if trial.changed:
         return failed(
@@ -202,6 +225,8 @@ CHECKS: tuple[Check, ...] = (
           batch_composition, _COMPARED),
     Check("batch-order", "Outputs follow the order of the samples.", batch_order,
           (*_COMPARED, "batch-composition")),
+    Check("side-by-side", "Samples may share the method in threads, if it says so.",
+          side_by_side, _COMPARED),
     Check("memory", "Repeated calls hold no more memory.", resources.memory, ("runs",)),
     Check("accelerators", "It works on every accelerator present.", resources.accelerators,
           ("runs",)),

@@ -23,6 +23,7 @@ from tests.e2e.conftest import Bench, bench, bench_env  # noqa: F401
 
 GOOD = """
     import random
+    import time
     import numpy as np
     import torch
     from pydantic import Field, field_serializer
@@ -39,6 +40,7 @@ GOOD = """
         Config = PaintConfig
         card = MethodCard(title={title!r}, paper="none", upstream=None, roles={roles!r})
         guidance = frozenset({{Guidance.{guidance}}})
+        samples_side_by_side = {threads}
 
         def prepare(self, zoo):
             self.mixer = nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False)
@@ -61,7 +63,7 @@ GOOD = """
 
 def write(folder: Path, **parts: object) -> Path:
     """A method that keeps every rule, or breaks the one that a part breaks."""
-    values = {"field": "pass", "title": "Paint", "roles": (), "guidance": "TEXT",
+    values = {"field": "pass", "title": "Paint", "roles": (), "guidance": "TEXT", "threads": False,
               "prepare": "pass", "refuse": "raise UsageError('a prompt is missing')",
               "before": "pass", "after": "pass", **parts}  # fmt: skip
     path = folder / "paint.py"
@@ -107,6 +109,10 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
     "batch-order": (
         {"after": "out = out[sorted(range(len(out)), key=lambda i: noise.sample_ids[i])]"},
         "in reversed order",
+    ),
+    "side-by-side": (
+        {"threads": True, "before": "self.draw = draw; time.sleep(0.2); draw = self.draw"},
+        "in 3 threads at once",
     ),
     "memory": ({"after": "self.kept.append(out)"}, "MiB of tensors alive"),
     "inputs-unchanged": ({"after": "images.mul_(0.5)"}, "changed: images"),
