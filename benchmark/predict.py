@@ -61,6 +61,8 @@ class PredictModule(pl.LightningModule):
         self.method = method
         self.run_seed = run_seed
         self._warm = False
+        # of this machine; the samples of a chunk share the cores with the other processes' ones
+        self._processes = 1
         # whoever shows progress may ask to be told within a chunk
         self.on_sample: OnSample | None = None
 
@@ -70,6 +72,7 @@ class PredictModule(pl.LightningModule):
                 "the Trainer runs with inference_mode=True, in which guided methods cannot "
                 "differentiate. Build it with Trainer(inference_mode=False)."
             )
+        self._processes = self.trainer.num_devices
         if self.device.type == "cpu":
             # launchers of several processes cut the threads, and rounding depends on their number
             torch.set_num_threads(os.cpu_count() or 1)
@@ -93,7 +96,7 @@ class PredictModule(pl.LightningModule):
         with torch.enable_grad(), TuningClock().active() as tuning:
             images = stylize_chunk(
                 self.method, chunk, self.run_seed, self.on_sample,
-                processes=self.trainer.num_devices,
+                processes=self._processes,
             )  # fmt: skip
         if on_cuda:
             torch.cuda.synchronize()

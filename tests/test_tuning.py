@@ -14,7 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmark.errors import WeightsError
-from benchmark.interface import MethodCard, MethodConfig, StyleBatch, StyleRequest
+from benchmark.interface import (
+    MethodCard,
+    MethodConfig,
+    StyleBatch,
+    StyleRequest,
+    StyleTransferMethod,
+)
+from benchmark.noise import NoiseSource
 from benchmark.predict import PredictModule
 from benchmark.run import ChunkRecord, SampleRecord, merge_samples
 from benchmark.tuning import TunedWeights, TuningClock
@@ -147,15 +154,15 @@ class Tuned(MethodConfig):
     folder: str
 
 
-class TunedMethod(torch.nn.Module):
+class TunedMethod(StyleTransferMethod):
     Config = Tuned
     card = MethodCard("t", "p", None, ())
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
+        super().__init__(Tuned(folder=str(folder)))
         self.cache = TunedWeights("m", 1, folder)
 
-    def stylize(self, batch: StyleBatch, noise: object) -> Tensor:
+    def stylize(self, batch: StyleBatch, noise: NoiseSource) -> Tensor:
         gains = [self.cache.get({"prompt": r.prompt}, Trainer(0.5))["w"][0, 0]
                  for r in batch.requests]  # fmt: skip
         return batch.images * torch.stack(gains).view(-1, 1, 1, 1)
@@ -165,7 +172,7 @@ def test_fine_tuning_is_not_counted_as_sampling(tmp_path: Path) -> None:
     requests = tuple(
         StyleRequest(f"i__{p}", "i", "dogs", p, p, "Photo") for p in ("golden", "clay")
     )
-    module = PredictModule(TunedMethod(tmp_path), 0)  # type: ignore[arg-type]
+    module = PredictModule(TunedMethod(tmp_path), 0)
     prediction = module.predict_step((0, StyleBatch(torch.ones(2, 3, 4, 4), requests)))
     assert prediction.preparation_seconds is not None
     assert len(prediction.preparation_seconds) == 2
