@@ -34,6 +34,7 @@ WHAT = "What to run"
 METHOD = "Method config"
 OUTPUT = "Output"
 HARDWARE = "Hardware (passed on to the Lightning Trainer)"
+COMPILE = "Denoiser and CLIP by torch.compile: takes minutes before the first chunk, then faster."
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 WeightsDir = Annotated[
@@ -174,6 +175,9 @@ def run(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Samples of a chunk.", rich_help_panel=HARDWARE)
     ] = None,
+    compile_kernels: Annotated[
+        bool, typer.Option("--compile", help=COMPILE, rich_help_panel=HARDWARE)
+    ] = False,
 ) -> None:
     """Run a method over a dataset, score every output, print and store the result."""
     from benchmark import launch
@@ -193,7 +197,7 @@ def run(
             assignments=tuple(assignments or ()),
             weights_dir=weights_dir, out=out, existing=existing, accelerator=accelerator,
             devices=devices, strategy=strategy, num_nodes=num_nodes, precision=precision,
-            batch_size=batch_size, smoke=smoke,
+            batch_size=batch_size, smoke=smoke, compile=compile_kernels,
         )
     )  # fmt: skip
     if result is None:
@@ -333,6 +337,7 @@ def profile(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Random weights: no checkpoint is needed.")
     ] = False,
+    compile_kernels: Annotated[bool, typer.Option("--compile", help=COMPILE)] = False,
     weights_dir: WeightsDir = None,
     json_output: Json = False,
 ) -> None:
@@ -345,6 +350,7 @@ def profile(
         method, dataset=dataset, protocol_name=protocol, samples=samples, repeats=repeats,
         assignments=tuple(assignments or ()), accelerator=accelerator, precision=precision,
         weights_dir=weights_dir, style_images=style_images, smoke=smoke,
+        compiled=compile_kernels,
     )  # fmt: skip
     profile_method.print_report(report, json_output)
     if out is not None:

@@ -79,6 +79,8 @@ class RunOptions:
     settings: tuple[tuple[str, Any, str], ...] = ()
     # random weights, one sample: see benchmark.smoke
     smoke: bool = False
+    # fused kernels: see benchmark.zoo.compiled
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,7 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
             "devices": options.devices,
             "strategy": options.strategy,
             "num_nodes": options.num_nodes,
+            "compile": options.compile,
         },
         versions=package_versions()
         | registry.distributions(
@@ -312,6 +315,7 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
     from benchmark.predict import ChunkWriter, PredictModule
     from benchmark.progress import RunProgress
     from benchmark.trainer import build_trainer
+    from benchmark.zoo.compiled import compile_networks
 
     options = plan.options
     done: dict[int, int] = {}
@@ -339,6 +343,8 @@ def _predict(plan: _Plan, directory: RunDirectory, module: Any) -> None:
         plan.watch.probe(plan.zoo, _roles(plan))
     with plan.watch.while_sampling(plan.zoo.device) if plan.watch else nullcontext():
         plan.method.prepare(plan.zoo)
+        if options.compile:
+            compile_networks(plan.zoo.loaded().values(), plan.zoo.device)
         trainer.predict(
             PredictModule(plan.method, options.seed), datamodule=module, return_predictions=False
         )

@@ -32,7 +32,9 @@ from benchmark.run import write_atomically
 from benchmark.side_by_side import worker_count
 from benchmark.source_cache import RUN_BYTES, SourceCache
 from benchmark.targets import TargetOptions
+from benchmark.trainer import plain_float32
 from benchmark.zoo import ModelZoo
+from benchmark.zoo.compiled import compile_networks
 from benchmark.zoo.random_weights import RandomZoo
 
 SCHEMA_VERSION = 1
@@ -52,6 +54,7 @@ class Profile:
     protocol: str
     dataset: str
     precision: str
+    compiled: bool
     device: str
     samples: int
     images: int
@@ -81,18 +84,20 @@ def _target(name: str, style_images: Path | None) -> TargetOptions:
 def profile(
     name: str, *, dataset: str, protocol_name: str, samples: int, repeats: int,
     assignments: tuple[str, ...], accelerator: str, precision: str, weights_dir: Path | None,
-    style_images: Path | None = None, smoke: bool = False,
+    style_images: Path | None = None, smoke: bool = False, compiled: bool = False,
 ) -> Profile:  # fmt: skip
     """Run a warm-up batch, then ``repeats`` timed ones, then one that counts FLOPs.
 
     Args:
         smoke: random weights of the protocol's architectures, and embedded images: no checkpoint
             is needed, and a pass costs what it costs with the real ones.
+        compiled: with fused kernels; they are compiled in the warm-up.
 
     Raises:
         UsageError: unknown names, bad config, a precision or accelerator that is not offered here.
     """
     device = _device(accelerator)
+    plain_float32()
     started = time.perf_counter()
     plan = resolve(
         RunOptions(
@@ -107,6 +112,8 @@ def profile(
     )  # fmt: skip
     plan.zoo.to(device)
     plan.method.prepare(plan.zoo)
+    if compiled:
+        compile_networks(plan.zoo.loaded().values(), device)
     load_seconds = time.perf_counter() - started
     batch = plan.data_module().chunk(0).to(device)
     if device.type == "cuda":
@@ -131,6 +138,7 @@ def profile(
         protocol=load_protocol(protocol_name).id,
         dataset=dataset,
         precision=precision,
+        compiled=compiled,
         device=str(device),
         samples=len(batch.requests),
         images=len({request.image_id for request in batch.requests}),
@@ -244,6 +252,8 @@ def print_report(report: Profile, as_json: bool) -> None:
     facts.add_row("GFLOP per image", f"{report.flops_per_image / 1e9:.1f}")
     facts.add_row("GFLOP per second", f"{report.gflops_per_second:.1f}")
     facts.add_row("peak memory", f"{report.peak_memory_mib:.0f} MiB")
-    facts.add_row("device", f"{report.device}, {report.precision}")
+    facts.add_row(
+        "device", f"{report.device}, {report.precision}{', compiled' if report.compiled else ''}"
+    )
     facts.add_row("processor", str(report.hardware["processor"]))
     console.print(facts)

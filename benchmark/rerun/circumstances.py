@@ -49,6 +49,8 @@ def circumstances(there: Manifest, here: Manifest) -> list[Circumstance]:
                     here.hardware[key])  # fmt: skip
     for name in sorted(there.versions.keys() & here.versions.keys()):
         compare("other versions", name, there.versions[name], here.versions[name])
+    kernels = ["compiled" if m.execution.get("compile") else "eager" for m in (there, here)]
+    compare("other code", "kernels", *kernels)
     compare("other code", "git revision", there.git_revision, here.git_revision)
     return found
 

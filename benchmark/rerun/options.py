@@ -61,7 +61,7 @@ def options_of(
         weights_dir=weights_dir, out=out, existing=existing,
         accelerator=accelerator or str(manifest.execution.get("accelerator", "auto")),
         devices="1", strategy="auto", num_nodes=1, precision=config.precision,
-        batch_size=manifest.batch_size,
+        batch_size=manifest.batch_size, compile=bool(manifest.execution.get("compile")),
     )  # fmt: skip
 
 

@@ -154,6 +154,11 @@ class ClipEncoder(nn.Module):
         load_strictly(model, state, f"the CLIP architecture {architecture}")
         return cls(model, tokenizer_of(architecture), name or architecture)
 
+    def compile_passes(self, backend: str) -> None:
+        """Have the image tower compiled at its first call; texts are embedded once a prompt."""
+        clip: Any = self.model
+        clip.visual.compile(backend=backend)
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed images; differentiable with respect to them.
 

@@ -31,6 +31,13 @@ class Denoiser(nn.Module):
             raise ValueError(f"a U-Net with num_classes={count} was given the classes {classes}")
         self.unet = unet
         self.classes = None if classes is None else tuple(classes)
+        # of the class, not of this object, so that a copy encodes with its own weights
+        self._encode = UNet.encode
+
+    def compile_passes(self, backend: str) -> None:
+        """Have :meth:`forward` and :meth:`encode` compiled at their first call."""
+        self.unet.compile(backend=backend)
+        self._encode = torch.compile(UNet.encode, backend=backend)
 
     def labels(self, domains: Sequence[str], device: torch.device | str) -> Tensor | None:
         """Class labels of images that show ``domains``.
@@ -66,4 +73,4 @@ class Denoiser(nn.Module):
         self, x: Tensor, timesteps: Tensor, blocks: Sequence[int], labels: Tensor | None = None
     ) -> list[Tensor]:
         """See :meth:`UNet.encode`."""
-        return self.unet.encode(x, timesteps, blocks, labels)
+        return self._encode(self.unet, x, timesteps, blocks, labels)

@@ -253,6 +253,17 @@ def test_nan_marks_the_sample_and_the_run_goes_on(bench: Bench, tmp_path: Path) 
     assert "non-finite" in failed[0]["reason"]
 
 
+def test_compiling_without_a_compiler_names_it(bench: Bench, tmp_path: Path) -> None:
+    outcome = bench(
+        "run", "--method", "identity", "--dataset", "afhq", "--compile", "--out", tmp_path / "runs",
+        env={"CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")},
+    )  # fmt: skip
+    assert outcome.code == 2, outcome.stderr
+    said = " ".join(outcome.stderr.split())
+    assert "--compile: PyTorch cannot compile for cpu here" in said and "CXX names another" in said
+    assert "Traceback" not in said
+
+
 def test_shadowed_package_is_named(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").write_text("")
