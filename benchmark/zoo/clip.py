@@ -12,6 +12,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.errors import UsageError
 from benchmark.zoo.loading import load_strictly
@@ -117,6 +118,26 @@ def _token_count(tokenizer: Any, prompt: str) -> int:
     return len(tokenizer.tokenizer(tokenizer.clean_fn(prompt))["input_ids"])
 
 
+@torch.no_grad()
+def fold_batch_norms(model: nn.Module) -> None:
+    """Put the frozen batch norms of CLIP's ResNets into the convolutions before them.
+
+    In evaluation a batch norm is an affine map of each channel. A guided step passes through all of
+    them, forward and back, which on a CPU costs as much as a third of the convolutions.
+    """
+    for block in list(model.modules()):
+        for index in ("1", "2", "3"):
+            _fold(block, f"conv{index}", f"bn{index}")
+        _fold(block, "0", "1")  # the shortcut of a stage, after its pooling
+
+
+def _fold(block: nn.Module, conv_name: str, norm_name: str) -> None:
+    conv, norm = getattr(block, conv_name, None), getattr(block, norm_name, None)
+    if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        setattr(block, conv_name, fuse_conv_bn_eval(conv, norm))
+        setattr(block, norm_name, nn.Identity())
+
+
 class ClipEncoder(nn.Module):
     """Frozen image and text encoder with one calling convention for every CLIP.
 
@@ -152,6 +173,7 @@ class ClipEncoder(nn.Module):
         """
         model = build_clip(architecture)
         load_strictly(model, state, f"the CLIP architecture {architecture}")
+        fold_batch_norms(model.eval())
         return cls(model, tokenizer_of(architecture), name or architecture)
 
     def compile_passes(self, backend: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import numpy.typing as npt
 import open_clip
@@ -9,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.loss import SigLipLoss
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo import ModelZoo
@@ -149,6 +151,21 @@ def test_weights_of_another_architecture_are_refused() -> None:
     state = build_clip("clip-guide").state_dict()
     with pytest.raises(WeightsError, match="the CLIP architecture clip-score"):
         ClipEncoder.from_state_dict(state, "clip-score")
+
+
+def test_batch_norms_are_folded_into_the_convolutions_before_them() -> None:
+    model = build_clip("clip-guide").eval()
+    generator = torch.Generator().manual_seed(3)
+    for name, value in model.state_dict().items():
+        if "running" in name or ".bn" in name or ".downsample.1" in name:
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+    images = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    encoder = ClipEncoder.from_state_dict(model.state_dict(), "clip-guide")
+    expected = cast(Any, model).encode_image(normalise(model, images)).detach()
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in encoder.modules())
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(encoder.encode_image(images), expected, atol=1e-5 * scale, rtol=1e-4)
 
 
 def test_a_sigmoid_model_has_its_own_normalisation_and_words() -> None:
