@@ -64,9 +64,12 @@ def tiny_corpus(photos: dict[str, Pixels], tmp_path_factory: pytest.TempPathFact
                 pixels = np.clip(photos[name].astype(np.int64) + shift, 0, 255).astype(np.uint8)
                 file = io.BytesIO()
                 Image.fromarray(pixels).save(file, "JPEG", quality=90)
-                text = "a rocket\nrocket launch" if domain == "objects" else ""
+                label = labels[i % len(labels)]
+                text = {
+                    "objects": "a rocket\nrocket launch", "faces": f"{20 + i} year old {label}",
+                }.get(domain, "")  # fmt: skip
                 rows.append({
-                    "image": file.getvalue(), "id": f"{split}{i}", "label": labels[i % len(labels)],
+                    "image": file.getvalue(), "id": f"{split}{i}", "label": label,
                     "caption": text, "source": "test",
                 })  # fmt: skip
             pq.write_table(pa.Table.from_pylist(rows), folder / f"{domain}-{split}.parquet")
