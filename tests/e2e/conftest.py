@@ -59,7 +59,7 @@ class _Starter:
 
     Every command still is a process of its own, with its own arguments, environment and streams;
     only the seconds that importing torch takes are not spent again each time. A command whose
-    import path differs (``PYTHONPATH``) must find its packages itself and starts afresh.
+    environment differs starts afresh, since libraries read theirs when they are imported.
     """
 
     def __init__(self, env: dict[str, str]) -> None:
@@ -68,11 +68,13 @@ class _Starter:
         self._context.set_forkserver_preload(["tests.e2e.preloaded"])
 
     def __call__(
-        self, *args: str | Path, env: dict[str, str] | None = None, timeout: float = 300
-    ) -> Outcome:
+        self, *args: str | Path, env: dict[str, str] | None = None, timeout: float = 300,
+        cwd: Path | None = None, site: Path | None = None,
+    ) -> Outcome:  # fmt: skip
         words = [str(arg) for arg in args]
         full = {**self._env, **(env or {})}
         if env:
+            assert cwd is None and site is None
             done = subprocess.run(
                 [*BENCH, *words], env=full, capture_output=True, text=True, timeout=timeout,
                 check=False,
@@ -81,8 +83,12 @@ class _Starter:
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "stdout", Path(folder) / "stderr"
             process = self._context.Process(
-                target=run_command, args=([*BENCH, *words], full, str(out), str(err))
-            )
+                target=run_command,
+                args=(
+                    [*BENCH, *words], full, str(out), str(err), str(cwd or Path.cwd()),
+                    None if site is None else str(site),
+                ),
+            )  # fmt: skip
             process.start()
             process.join(timeout)
             if process.exitcode is None:

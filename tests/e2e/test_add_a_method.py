@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import BENCH, Outcome
+from tests.e2e.conftest import Bench, Outcome
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
 BLOCK = re.compile(
@@ -39,11 +37,10 @@ def test_every_block_of_code_is_marked() -> None:
 
 
 @pytest.mark.slow
-def test_from_an_empty_file_to_a_row(tmp_path: Path, bench_env: dict[str, str]) -> None:
+def test_from_an_empty_file_to_a_row(tmp_path: Path, bench: Bench) -> None:
     site, work = tmp_path / "site", tmp_path / "work"
     site.mkdir()
     work.mkdir()
-    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
     outcomes: dict[str, Outcome] = {}
     for block in BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
         if block["path"]:
@@ -57,12 +54,8 @@ def test_from_an_empty_file_to_a_row(tmp_path: Path, bench_env: dict[str, str]) 
             for line in block["text"].splitlines():
                 words = shlex.split(line)
                 assert words[0] == "bench"
-                done = subprocess.run(
-                    [*BENCH, *words[1:]], cwd=work, env={**bench_env, "PYTHONPATH": path},
-                    capture_output=True, text=True, timeout=300, check=False,
-                )  # fmt: skip
-                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-                outcomes[line] = Outcome(done.returncode, done.stdout, done.stderr)
+                outcomes[line] = done = bench(*words[1:], cwd=work, site=site)
+                assert done.code == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     validated = [out.stdout for line, out in outcomes.items() if line.startswith("bench validate")]
     assert len(validated) == 3
     assert all("failed" not in stdout and "warning" not in stdout for stdout in validated)

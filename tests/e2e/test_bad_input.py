@@ -208,14 +208,14 @@ class _Payload:
         return os.system, ("echo pwned",)
 
 
-def _plugin(folder: Path, code: str, entries: str) -> dict[str, str]:
+def _plugin(folder: Path, code: str, entries: str) -> Path:
     """A third party's package: a module and an entry-points file on the import path."""
     (folder / "thirdparty.py").write_text(code)
     info = folder / "thirdparty-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(entries)
-    return {"PYTHONPATH": str(folder)}
+    return folder
 
 
 BROKEN = '''
@@ -237,10 +237,10 @@ class NaNForOne(StyleTransferMethod):
 
 
 def test_nan_marks_the_sample_and_the_run_goes_on(bench: Bench, tmp_path: Path) -> None:
-    env = _plugin(tmp_path, BROKEN, "[bench.methods]\nbroken = thirdparty:NaNForOne\n")
+    site = _plugin(tmp_path, BROKEN, "[bench.methods]\nbroken = thirdparty:NaNForOne\n")
     outcome = bench(
         "run", "--method", "broken", "--dataset", "afhq", "--limit", "2", "--json",
-        "--out", tmp_path / "runs", env=env,
+        "--out", tmp_path / "runs", site=site,
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     result = outcome.json()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -344,19 +343,18 @@ def test_a_method_that_is_not_reproducible_is_told_so(bench: Bench, tmp_path: Pa
         '[project.entry-points."bench.methods"]\nrestless = "restless:Restless"\n'
     )
     install(package, site)
-    env = {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
     outcome = bench("run", "--method", "restless", "--dataset", "afhq", "--limit", "1", "--json",
-                    "--out", tmp_path / "runs", env=env)  # fmt: skip
+                    "--out", tmp_path / "runs", site=site)  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     run = Path(outcome.json()["run_directory"])
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["versions"]["restless"] == "1.5", "the package that brings the method"
-    outcome = bench("rerun", run, "--out", tmp_path / "again", env=env)
+    outcome = bench("rerun", run, "--out", tmp_path / "again", site=site)
     assert outcome.code == 1
     assert "NOT reproduced: 2 of 2 images differ" in outcome.stdout
     assert "restless itself is not reproducible" in outcome.stdout
     edit(run, lambda facts: facts["versions"].update(restless="1.4"))
-    outcome = bench("rerun", run, "--out", tmp_path / "third", env=env)
+    outcome = bench("rerun", run, "--out", tmp_path / "third", site=site)
     assert "other versions: restless (1.4 there, 1.5 here)" in outcome.stdout
     assert "itself is not reproducible" not in outcome.stdout
 
