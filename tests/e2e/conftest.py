@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import re
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,15 +82,19 @@ class _Starter:
                 check=False,
             )  # fmt: skip
             return Outcome(done.returncode, done.stdout, done.stderr)
+        if site is not None:
+            full["PYTHONPATH"] = os.pathsep.join(
+                filter(None, [str(site), self._env.get("PYTHONPATH")])
+            )
+        return self.forked(words, full, cwd or Path.cwd(), timeout)
+
+    def forked(self, words: list[str], env: dict[str, str], cwd: Path, timeout: float) -> Outcome:
+        """A command by its words and the whole of its environment."""
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "stdout", Path(folder) / "stderr"
             process = self._context.Process(
-                target=run_command,
-                args=(
-                    [*BENCH, *words], full, str(out), str(err), str(cwd or Path.cwd()),
-                    None if site is None else str(site),
-                ),
-            )  # fmt: skip
+                target=run_command, args=([*BENCH, *words], env, str(out), str(err), str(cwd))
+            )
             process.start()
             process.join(timeout)
             if process.exitcode is None:
@@ -99,8 +105,52 @@ class _Starter:
 
 
 @pytest.fixture(scope="session")
-def bench(bench_env: dict[str, str]) -> Bench:
+def starter(bench_env: dict[str, str]) -> _Starter:
     return _Starter(bench_env)
+
+
+@pytest.fixture(scope="session")
+def bench(starter: _Starter) -> Bench:
+    return starter
+
+
+STAND_IN = """#!{python} -SE
+# hands the command on to the process that has imported the heavy packages
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({address!r})
+    with line.makefile("rw") as file:
+        file.write(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]) + "\\n")
+        file.flush()
+        code, out, err = json.loads(file.readline())
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def bench_program(starter: _Starter, tmp_path: Path) -> Iterator[Path]:
+    """An executable for shell scripts that does what ``bench`` does, without the imports."""
+
+    class Hand(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            words, env, cwd = json.loads(self.rfile.readline())
+            done = starter.forked(words, env, Path(cwd), 300)
+            self.wfile.write(json.dumps([done.code, done.stdout, done.stderr]).encode() + b"\n")
+
+    # the address of a socket has at most 107 bytes
+    with tempfile.TemporaryDirectory(prefix="bench") as short:
+        address = f"{short}/line"
+        program = tmp_path / "bench-stand-in"
+        program.write_text(STAND_IN.format(python=sys.executable, address=address))
+        program.chmod(0o755)
+        with socketserver.ThreadingUnixStreamServer(address, Hand) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield program
+            server.shutdown()
+            thread.join()
 
 
 def readme_block(marker: str) -> str:

@@ -13,25 +13,20 @@ import torchmetrics  # noqa: F401
 from benchmark.cli import main
 
 
-def run_command(
-    argv: list[str], env: Mapping[str, str], out: str, err: str, cwd: str, site: str | None
-) -> None:
+def run_command(argv: list[str], env: Mapping[str, str], out: str, err: str, cwd: str) -> None:
     """Become the command ``argv`` in this (forked) process.
 
     Args:
         argv: as the shell would give it, the program first.
-        env: the whole environment.
+        env: the whole environment. As when Python starts, the folders of ``PYTHONPATH`` come
+            before the installed packages.
         out, err: files that take the streams.
         cwd: the working folder.
-        site: a folder of packages, before the installed ones.
     """
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    if site is not None:
-        # what Python makes of PYTHONPATH, which processes that this one starts read themselves
-        sys.path.insert(1, site)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, env.get("PYTHONPATH")]))
+    sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     for path, stream in ((out, sys.stdout), (err, sys.stderr)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(file, stream.fileno())

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.conftest import BENCH, Bench, readme_block
+from tests.e2e.conftest import Bench, readme_block
 from tests.e2e.test_add_a_method import BLOCK, install
 
 ROOT = Path(__file__).parents[2]
@@ -229,7 +229,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def runner(repository: Path, bench_env: dict[str, str]) -> dict[str, str]:
+def runner(repository: Path, bench_env: dict[str, str], bench_program: Path) -> dict[str, str]:
     """The runner's environment.
 
     Without a network the install step is not run: ``bench`` is that of this environment, and the
@@ -238,7 +238,7 @@ def runner(repository: Path, bench_env: dict[str, str]) -> dict[str, str]:
     site, programs = repository / ".site", repository / ".bin"
     site.mkdir()
     programs.mkdir()
-    (programs / "bench").symlink_to(BENCH[0])
+    (programs / "bench").symlink_to(bench_program)
     (programs / "python").symlink_to(sys.executable)
     install(repository, site)
     (site / "posterize.py").unlink()
