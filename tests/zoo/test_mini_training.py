@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.zoo.checkpoint_file import file_sha256
 from benchmark.zoo.mini import train as command
-from benchmark.zoo.mini.augment import Crops, crop_matrices, damage, mixed, random_crops, warp
+from benchmark.zoo.mini.augment import Crops, crop_matrices, damage, random_crops, warp
 from benchmark.zoo.mini.clip import ANY, PHOTO, Bank, ClipRecipe, Facts, contrastive, matches
 from benchmark.zoo.mini.dino import DinoRecipe
 from benchmark.zoo.mini.export import export
@@ -214,25 +214,6 @@ def test_held_out_identities_do_not_depend_on_order() -> None:
     names = [f"person {i}" for i in range(50)]
     assert held_out_identities(names, 7) == held_out_identities(names[::-1] * 2, 7)
     assert len(held_out_identities(names, 7)) == 7
-
-
-def test_mixed_pictures_hold_the_share_of_their_own_that_is_told() -> None:
-    # each picture has one colour of its own, so that its share can be read from the mean
-    own = torch.arange(1.0, 41.0)
-    images = own.view(-1, 1, 1, 1).expand(-1, 3, 16, 16).contiguous()
-    state = torch.random.get_rng_state()
-    blended, partner, share = mixed(images, 0.4, torch.Generator().manual_seed(0))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(partner.sort().values, torch.arange(40))
-    assert bool(((share >= 0) & (share <= 1)).all()) and float(share.std()) > 0.1
-    expected = share * own + (1 - share) * own[partner]
-    torch.testing.assert_close(blended.mean((1, 2, 3)), expected, atol=1e-4, rtol=1e-5)
-    # even places are cut, and hold no colour but their own and their partner's
-    for place in range(0, 40, 2):
-        colours = set(blended[place].unique().tolist())
-        assert colours <= {float(own[place]), float(own[partner[place]])}
-    again, *_ = mixed(images, 0.4, torch.Generator().manual_seed(0))
-    assert torch.equal(again, blended)
 
 
 def test_sex_and_age_are_read_where_the_corpus_says_them() -> None:

@@ -130,35 +130,6 @@ def random_crops(
         return recolour(images, crops, generator)
 
 
-def mixed(
-    images: Tensor, concentration: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Each image blended with another (mixup) or holding a rectangle of it (CutMix), half each.
-
-    Zhang et al. 2018 and Yun et al. 2019, with a share of its own for every image.
-
-    Args:
-        images: [B, C, S, S].
-        concentration: both parameters of the Beta distribution of the shares.
-
-    Returns:
-        The mixed images, the index [B] of each one's partner, and the share [B] of its own label.
-    """
-    count, size = len(images), images.shape[-1]
-    partner = torch.randperm(count, generator=generator)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        share = torch.distributions.Beta(concentration, concentration).sample((count,))
-    side = (1 - share).sqrt() * size
-    corner = torch.rand(2, count, generator=generator) * (size - side)
-    axis = torch.arange(size) + 0.5
-    inside = (axis >= corner[..., None]) & (axis < (corner + side)[..., None])
-    cut = (inside[0][:, :, None] & inside[1][:, None, :]).float()
-    blend = (1 - share)[:, None, None].expand_as(cut)
-    weight = torch.where((torch.arange(count) % 2 == 0)[:, None, None], cut, blend)[:, None]
-    return torch.lerp(images, images[partner], weight), partner, 1 - weight.mean((1, 2, 3))
-
-
 def centre_crops(images: Tensor, side: int) -> Tensor:
     """The middle ``side`` x ``side`` pixels of images, resampled to the images' own size."""
     size = images.shape[-1]
