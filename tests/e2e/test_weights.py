@@ -171,7 +171,8 @@ def test_a_command_that_was_killed_is_continued(
     part = tmp_path / "weights" / "decoder.pth.part"
     words = [*BENCH, "weights", "fetch", "adain-decoder", "--weights-dir", str(part.parent)]
     process = multiprocessing.get_context("forkserver").Process(
-        target=run_command, args=(words, proxied, str(tmp_path / "out"), str(tmp_path / "err"))
+        target=run_command,
+        args=(words, proxied, str(tmp_path / "out"), str(tmp_path / "err"), str(tmp_path)),
     )
     process.start()
     deadline = time.monotonic() + 60

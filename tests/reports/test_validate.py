@@ -19,7 +19,7 @@ from reports.validate.load import load_method
 from reports.validate.outcome import Finding
 from reports.validate.resources import present_accelerators
 from reports.validate.rng import global_seed
-from tests.e2e.conftest import Bench, bench, bench_env  # noqa: F401
+from tests.e2e.conftest import Bench, bench, bench_env, starter  # noqa: F401
 
 GOOD = """
     import random
