@@ -8,6 +8,8 @@ by the number of its threads, so a picture that one thread made is the same on 2
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -68,6 +70,7 @@ def compute(
 
     Raises:
         Exception: what the first place that failed raised; places not yet begun are left.
+        KeyboardInterrupt, SystemExit: places under way are broken off as well.
     """
     threads = torch.get_num_threads()
     results: dict[int, Tensor] = {}
@@ -82,10 +85,15 @@ def compute(
         return [results[place] for place in range(len(order))]
 
     autocast = _autocast_of_this_thread()
+    under_way: dict[int, int] = {}
 
     def run(place: int) -> Tensor:
-        with autocast():
-            return work(place)
+        under_way[place] = threading.get_ident()
+        try:
+            with autocast():
+                return work(place)
+        finally:
+            del under_way[place]
 
     pool = ThreadPoolExecutor(workers, "sample", torch.set_num_threads, (1,))
     try:
@@ -95,11 +103,22 @@ def compute(
         for future in as_completed(pending):
             results[pending[future]] = future.result()
             on_done(len(results))
+    except (KeyboardInterrupt, SystemExit):
+        for thread in tuple(under_way.values()):
+            _interrupt(thread)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         # the workers' number became the default of threads to come
         torch.set_num_threads(threads)
     return [results[place] for place in range(len(order))]
+
+
+def _interrupt(thread: int) -> None:
+    """Raise KeyboardInterrupt in a thread, as Ctrl-C does in the main one, and only there."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt)
+    )
 
 
 def _autocast_of_this_thread() -> Callable[[], AbstractContextManager[Any]]:

@@ -48,6 +48,31 @@ def test_threads_give_the_bytes_of_one_after_the_other(make: Any) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_breaks_off_what_is_under_way(stop: type[BaseException]) -> None:
+    began, broken_off = threading.Barrier(3), []
+
+    def work(place: int) -> Tensor:
+        began.wait(10)
+        try:
+            while place:  # the others would never end by themselves
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            broken_off.append(place)
+            raise
+        return torch.zeros(1)
+
+    def on_done(done: int) -> None:
+        raise stop
+
+    with pytest.raises(stop):
+        compute(work, [0, 1, 2], 3, on_done)
+    assert sorted(broken_off) == [1, 2]
+    assert compute(lambda place: torch.full((1,), float(place)), [0, 1], 2, lambda done: None) == [
+        torch.tensor([0.0]), torch.tensor([1.0]),
+    ]  # fmt: skip
+
+
 def test_prompts_of_an_image_wait_for_one_inversion() -> None:
     zoo = TinyZoo(calm=0.1)
     with SourceCache(2**20).shared() as cache:
