@@ -338,21 +338,28 @@ def profile(
         bool, typer.Option("--smoke", help="Random weights: no checkpoint is needed.")
     ] = False,
     compile_kernels: Annotated[bool, typer.Option("--compile", help=COMPILE)] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(metavar="official=DIR", help="Also time the official code, a checkout."),
+    ] = None,
     weights_dir: WeightsDir = None,
     json_output: Json = False,
 ) -> None:
     """Time, FLOPs and memory of a method by phase."""
     from benchmark import profile_method
 
+    kind, _, checkout = (compare or "").partition("=")
+    if compare is not None and (kind != "official" or not checkout):
+        raise UsageError(f"--compare {compare!r}: write official=DIR, the folder of a checkout")
     if smoke and out is not None:
         raise UsageError("--smoke: a profile of random weights is not kept beside runs, drop --out")
-    report = profile_method.profile(
+    report, official = profile_method.profile(
         method, dataset=dataset, protocol_name=protocol, samples=samples, repeats=repeats,
         assignments=tuple(assignments or ()), accelerator=accelerator, precision=precision,
         weights_dir=weights_dir, style_images=style_images, smoke=smoke,
-        compiled=compile_kernels,
+        compiled=compile_kernels, official=Path(checkout) if checkout else None,
     )  # fmt: skip
-    profile_method.print_report(report, json_output)
+    profile_method.print_report(report, official, json_output)
     if out is not None:
         stored = profile_method.store(report, out)
         if not json_output:

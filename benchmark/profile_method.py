@@ -69,6 +69,20 @@ class Profile:
     hardware: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class OfficialFigures:
+    """Figures of official code in the same process, on the same samples and networks, in float32.
+
+    ``peak_memory_mib`` is None on a CPU, where the peak of a process is that of all it ran.
+    """
+
+    checkout: str
+    seconds_per_image: float
+    first_image_seconds: float
+    flops_per_image: float
+    peak_memory_mib: float | None
+
+
 def _target(name: str, style_images: Path | None) -> TargetOptions:
     """The style images that were given, else whatever guides the method."""
     if style_images is not None:
@@ -85,18 +99,26 @@ def profile(
     name: str, *, dataset: str, protocol_name: str, samples: int, repeats: int,
     assignments: tuple[str, ...], accelerator: str, precision: str, weights_dir: Path | None,
     style_images: Path | None = None, smoke: bool = False, compiled: bool = False,
-) -> Profile:  # fmt: skip
+    official: Path | None = None,
+) -> tuple[Profile, OfficialFigures | None]:  # fmt: skip
     """Run a warm-up batch, then ``repeats`` timed ones, then one that counts FLOPs.
 
     Args:
         smoke: random weights of the protocol's architectures, and embedded images: no checkpoint
             is needed, and a pass costs what it costs with the real ones.
         compiled: with fused kernels; they are compiled in the warm-up.
+        official: a checkout of the method's official code, to be measured as well.
 
     Raises:
-        UsageError: unknown names, bad config, a precision or accelerator that is not offered here.
+        UsageError: unknown names, bad config, a precision or accelerator that is not offered here,
+            no official code that it can be compared with.
     """
     device = _device(accelerator)
+    if official is not None and name not in registry.names(registry.OFFICIAL):
+        raise UsageError(
+            f"--compare: no official code is wired for {name!r}, only for "
+            f"{', '.join(registry.names(registry.OFFICIAL))}"
+        )
     plain_float32()
     started = time.perf_counter()
     plan = resolve(
@@ -110,6 +132,9 @@ def profile(
         ),
         RandomZoo if smoke else ModelZoo,
     )  # fmt: skip
+    beside: StyleTransferMethod | None = None
+    if official is not None:
+        beside = registry.load(registry.OFFICIAL, name)(official, plan.method.config)
     plan.zoo.to(device)
     plan.method.prepare(plan.zoo)
     if compiled:
@@ -132,7 +157,7 @@ def profile(
     with sdpa_kernel(SDPBackend.MATH), _FlopCount() as counter:
         _stylize(plan.method, batch, precision, workers=1)  # it sees its own thread only
     flops = counter.total
-    return Profile(
+    report = Profile(
         schema_version=SCHEMA_VERSION,
         method=name,
         protocol=load_protocol(protocol_name).id,
@@ -151,6 +176,32 @@ def profile(
         peak_memory_mib=peak_memory_mib(device),
         config=plan.resolved.method_config,
         hardware=hardware(),
+    )
+    if beside is None:
+        return report, None
+    return report, _official_figures(beside, plan.zoo, batch, repeats)
+
+
+def _official_figures(
+    method: StyleTransferMethod, zoo: ModelZoo, batch: StyleBatch, repeats: int
+) -> OfficialFigures:
+    """One image as a warm-up, ``repeats`` batches, and one image that counts FLOPs."""
+    method.prepare(zoo)
+    on_gpu = batch.images.is_cuda
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    one = batch.sample(0)
+    first, _ = _timed(method, one, "32-true")
+    seconds = median(_timed(method, batch, "32-true")[0] for _ in range(repeats))
+    peak = peak_memory_mib(batch.images.device) if on_gpu else None
+    with sdpa_kernel(SDPBackend.MATH), _FlopCount() as counter:
+        _stylize(method, one, "32-true", workers=1)
+    return OfficialFigures(
+        checkout=method.card.upstream or "",
+        seconds_per_image=seconds / len(batch.requests),
+        first_image_seconds=first,
+        flops_per_image=counter.total,
+        peak_memory_mib=peak,
     )
 
 
@@ -232,10 +283,11 @@ def store(report: Profile, out: Path) -> Path:
     return path
 
 
-def print_report(report: Profile, as_json: bool) -> None:
+def print_report(report: Profile, official: OfficialFigures | None, as_json: bool) -> None:
     """To stdout, as tables or JSON."""
     if as_json:
-        json.dump(asdict(report), sys.stdout, indent=2)
+        both = {"official": asdict(official)} if official else {}
+        json.dump(asdict(report) | both, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
     console = Console()
@@ -257,3 +309,15 @@ def print_report(report: Profile, as_json: bool) -> None:
     )
     facts.add_row("processor", str(report.hardware["processor"]))
     console.print(facts)
+    if official is None:
+        return
+    beside = Table("", report.method, "official", "official / ours", title=official.checkout)
+    rows = [
+        ("seconds per image", report.seconds_per_image, official.seconds_per_image, 3),
+        ("GFLOP per image", report.flops_per_image / 1e9, official.flops_per_image / 1e9, 1),
+    ]
+    if official.peak_memory_mib is not None:
+        rows.append(("peak MiB", report.peak_memory_mib, official.peak_memory_mib, 0))
+    for what, ours, theirs, places in rows:
+        beside.add_row(what, f"{ours:.{places}f}", f"{theirs:.{places}f}", f"{theirs / ours:.2f}")
+    console.print(beside)

@@ -16,8 +16,16 @@ METHODS = "bench.methods"
 DATASETS = "bench.datasets"
 METRICS = "bench.metrics"
 COMMANDS = "bench.commands"
+OFFICIAL = "bench.official"
+"""Official code of methods, for `bench profile --compare`: functions of a checkout and a config."""
 
-_KINDS = {METHODS: "method", DATASETS: "dataset", METRICS: "metric", COMMANDS: "report command"}
+_KINDS = {
+    METHODS: "method",
+    DATASETS: "dataset",
+    METRICS: "metric",
+    COMMANDS: "report command",
+    OFFICIAL: "official code",
+}
 
 
 @cache

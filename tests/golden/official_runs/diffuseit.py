@@ -16,6 +16,7 @@ import torch
 
 from baselines.diffuseit import DiffuseIT
 from baselines.diffuseit_config import DiffuseITConfig
+from baselines.official_zecon import labelled_unet
 from benchmark.zoo.dino import DinoViT
 from tests.golden import make_diffuseit
 from tests.golden.official_runs.setting import (
@@ -31,7 +32,6 @@ from tests.golden.official_runs.setting import (
     ready_at_first_picture,
     through_interface,
 )
-from tests.golden.official_runs.zecon import labelled_unet
 
 CHECKOUTS = ("diffuseit", "kornia", "color_matcher")
 STEPS = 3
@@ -58,7 +58,8 @@ def _vit_layout() -> DinoViT:
 def official(folders: dict[str, Path]) -> Job:
     zoo = mini_zoo()
     clip = zoo.clip("guide")
-    unet = labelled_unet(zoo)
+    unet = labelled_unet(zoo.denoiser())
+    unet.label = zoo.denoiser().labels(["dogs"], "cpu")
     state = unet.unet.state_dict()
     config = zoo.denoiser().unet.config.model_dump()
     make_diffuseit._stand_ins()
