@@ -26,11 +26,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from benchmark.environment import command_line
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, UsageError
 from benchmark.run import RunDirectory, write_atomically
 
 BEAT_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # longer than a file server hides new files
+PATIENCE_VARIABLE = "STYLEBENCH_RANK_PATIENCE"
 _POLL_SECONDS = 0.2
 _SHOWN = 20  # ranges of chunks that a message names
 TERMINATED = 143  # exit code of a process ended by SIGTERM, as a shell reports it
@@ -62,21 +63,36 @@ class SignOfLife:
         return f"rank {self.rank} (process {self.pid} on {self.host})"
 
 
+def patience() -> float:
+    """Seconds of silence after which a rank is given up."""
+    given = os.environ.get(PATIENCE_VARIABLE, str(PATIENCE_SECONDS))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > BEAT_SECONDS:
+        raise UsageError(
+            f"{PATIENCE_VARIABLE}={given}: give it seconds, more than the {BEAT_SECONDS:.0f} "
+            "between two signs of life of a rank"
+        )
+    return seconds
+
+
 class RankWatch(Callback):
     """Signs of life of this rank, and the first rank's wait for the others.
 
     Args:
         directory: of the run; all ranks see it.
         chunk_count: chunks of the whole run.
-        patience: seconds of silence after which a rank is given up.
+
+    Raises:
+        UsageError: ``$STYLEBENCH_RANK_PATIENCE`` is no number of seconds above a rank's beat.
     """
 
-    def __init__(
-        self, directory: RunDirectory, chunk_count: int, patience: float = PATIENCE_SECONDS
-    ) -> None:
+    def __init__(self, directory: RunDirectory, chunk_count: int) -> None:
         self._directory = directory
         self._count = chunk_count
-        self._patience = patience
+        self._patience = patience()
         self._beat = 0
         self._me: SignOfLife | None = None
         self._stop = threading.Event()

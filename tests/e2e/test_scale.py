@@ -20,9 +20,13 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmark.errors import UsageError
 from benchmark.ranks import (
+    PATIENCE_SECONDS,
+    PATIENCE_VARIABLE,
     RankLostError,
     SignOfLife,
+    patience,
     ranges,
     wait_for_ranks,
 )
@@ -221,7 +225,8 @@ def test_a_killed_rank_leaves_a_run_that_continues(
     """Rank 0 waits for a bounded time and names what is missing; other ranks wait for nobody."""
     words = short("devices", tmp_path / "out")[1:]
     log = tmp_path / "log"
-    with started([*BENCH, *words], bench_env, log) as process:
+    impatient = bench_env | {PATIENCE_VARIABLE: "12"}
+    with started([*BENCH, *words], impatient, log) as process:
         pids = _wait_until("two ranks at work", lambda: _living(tmp_path / "out"))
         os.kill(pids[victim], signal.SIGKILL)
         assert process.wait(300) != 0
@@ -233,7 +238,7 @@ def test_a_killed_rank_leaves_a_run_that_continues(
     said = " ".join(log.read_text().split())
     assert "Traceback" not in said
     if victim == 1:
-        assert f"process {pids[1]} on" in said and "no sign of life" in said
+        assert f"process {pids[1]} on" in said and "no sign of life for 12 s" in said
         assert re.search(r"2 of 3 chunks are finished in .*; missing: 1\. ", said)
         assert "Run the same command again to continue: bench run --method ours" in said
         assert json.loads((run / "manifest.json").read_text())["status"] == "partial"
@@ -295,6 +300,19 @@ def test_a_silent_rank_is_given_up_and_one_that_never_spoke_as_well(
     assert time.monotonic() - begun < 10
     assert "rank 1 (process 123 on node7) has given no sign of life for 1 s" in str(raised.value)
     assert "rank 2 has given no sign of life" in str(raised.value)
+
+
+@pytest.mark.parametrize("given", ["soon", "5", "-1", "nan", ""])
+def test_a_patience_shorter_than_a_beat_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.delenv(PATIENCE_VARIABLE, raising=False)
+    assert patience() == PATIENCE_SECONDS
+    monkeypatch.setenv(PATIENCE_VARIABLE, "7.5")
+    assert patience() == 7.5
+    monkeypatch.setenv(PATIENCE_VARIABLE, given)
+    with pytest.raises(UsageError, match=f"{PATIENCE_VARIABLE}={given}: give it seconds"):
+        patience()
 
 
 def test_a_rank_that_beats_is_waited_for(unfinished: RunDirectory) -> None:

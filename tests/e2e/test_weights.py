@@ -167,7 +167,7 @@ def test_a_command_that_was_killed_is_continued(
     torch.save({"w": torch.arange(100_000)}, buffer)
     body = buffer.getvalue()
     address = "github.com/naoto0804/pytorch-AdaIN/releases/download/v0.0.0/decoder.pth"
-    proxy.resources[address] = Resource(body, cuts=[CHUNK], seconds=30)
+    proxy.resources[address] = Resource(body, cuts=[CHUNK], seconds=8)
     part = tmp_path / "weights" / "decoder.pth.part"
     words = [*BENCH, "weights", "fetch", "adain-decoder", "--weights-dir", str(part.parent)]
     process = multiprocessing.get_context("forkserver").Process(
