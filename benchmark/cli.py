@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from benchmark import DEFAULT_PROTOCOL
+from benchmark.cli_options import Json, WeightsDir
 from benchmark.errors import BenchError, UsageError
 from benchmark.regression.app import check, freeze
+from benchmark.report_app import distribution, export, report, similarity
+from benchmark.study_app import study
 from benchmark.sweep_app import reproduce, sweep
 from benchmark.weights_app import weights
 
@@ -35,12 +38,6 @@ METHOD = "Method config"
 OUTPUT = "Output"
 HARDWARE = "Hardware (passed on to the Lightning Trainer)"
 COMPILE = "Denoiser and CLIP by torch.compile: takes minutes before the first chunk, then faster."
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-WeightsDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with checkpoints that do not ship with the package."),
-]
 
 
 @app.callback()
@@ -387,165 +384,16 @@ def validate(
         raise typer.Exit(1)
 
 
-@app.command()
-def distribution(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
-    reference: Annotated[Path, typer.Option(help="Folder of style images.")],
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="A CLIP, VGG or DINO of `bench list models`, or inception-fid; default: the "
-            "protocol's judge."
-        ),
-    ] = None,
-    weights_dir: WeightsDir = None,
-    json_output: Json = False,
-) -> None:
-    """FID, KID and ArtFID of outputs against style images, stored in the run directory."""
-    from benchmark import registry
-
-    write = registry.load(registry.COMMANDS, "distribution")
-    write(runs, reference, encoder, weights_dir=weights_dir, as_json=json_output)
-
-
-@app.command()
-def similarity(
-    paths: Annotated[list[Path], typer.Argument(help="Image files, folders or run directories.")],
-    prompts: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", help="A row; repeatable. Default: the protocol's prompt set."),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="A CLIP of `bench list models`; default: the protocol's judge."),
-    ] = None,
-    protocol: Annotated[str, typer.Option()] = DEFAULT_PROTOCOL,
-    out: Annotated[Path, typer.Option(help="Folder for the CSV and the heat map.")] = Path(
-        "similarity"
-    ),
-    weights_dir: WeightsDir = None,
-    json_output: Json = False,
-) -> None:
-    """Cosines of prompts (rows) and images (columns): does an encoder tell the styles apart?"""
-    from benchmark import registry
-
-    report = registry.load(registry.COMMANDS, "similarity")
-    report(paths, prompts, encoder, protocol, out=out, weights_dir=weights_dir, as_json=json_output)
-
-
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders that hold some.")],
-    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
-    formats: Annotated[
-        str | None,
-        typer.Option("--format", help="markdown, csv, json, latex, site (with commas); all."),
-    ] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="Which one, if the runs follow several.")
-    ] = None,
-    study: Annotated[
-        list[Path] | None, typer.Option(help="A result of `bench study score`; repeatable.")
-    ] = None,
-    verify_images: Annotated[
-        bool, typer.Option(help="Compare every stored image with its hash.")
-    ] = True,
-    json_output: Json = False,
-) -> None:
-    """Leaderboards from runs: tables, figures, and a site that needs no server."""
-    from benchmark import registry
-
-    write = registry.load(registry.COMMANDS, "report")
-    write(runs, out=out, formats=formats.split(",") if formats else [], protocol=protocol,
-          studies=study or [], verify_images=verify_images, as_json=json_output)  # fmt: skip
-
-
-@app.command()
-def export(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
-    format_name: Annotated[
-        Literal["hf", "csv", "tensorboard", "wandb"],
-        typer.Option("--format", help="hf: a folder for `datasets.load_dataset` and the Hub."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    existing: Annotated[
-        Literal["fail", "overwrite"], typer.Option(help="If an export is there already.")
-    ] = "fail",
-    limit_images: Annotated[
-        int | None,
-        typer.Option(min=0, help="Samples with images in the table of W&B (64)."),
-    ] = None,
-    json_output: Json = False,
-) -> None:
-    """Write scored runs for other tools: Hugging Face datasets, CSV, TensorBoard, W&B."""
-    from benchmark import registry
-
-    write = registry.load(registry.COMMANDS, "export")
-    write(runs, format_name, out, existing=existing, limit_images=limit_images,
-           as_json=json_output)  # fmt: skip
-
-
-study = typer.Typer(
-    help="A user study: the form for raters, and what their answers say.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 app.add_typer(study, name="study")
 app.add_typer(weights, name="weights")
+app.command()(report)
+app.command()(export)
+app.command()(distribution)
+app.command()(similarity)
 app.command()(freeze)
 app.command()(check)
 app.command()(sweep)
 app.command()(reproduce)
-
-
-@study.command("new")
-def study_new(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="Finished runs of one protocol and dataset, or folders of them."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for form.html and key.json.")],
-    images: Annotated[
-        int | None,
-        typer.Option(min=1, help="Pairs of image and prompt. Default: 40, or all if fewer."),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option(min=0, help="Pictures shown twice, to find inattentive raters.")
-    ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw of pairs and repeats.")] = 0,
-    title: Annotated[str | None, typer.Option(help="What raters see above the form.")] = None,
-    json_output: Json = False,
-) -> None:
-    """Draw pictures from runs and write a form that rates them, blind to the method."""
-    from benchmark import registry
-
-    write = registry.load(registry.COMMANDS, "study-new")
-    write(runs, out=out, n_pairs=images, repeats=repeats, seed=seed, title=title,
-          as_json=json_output)  # fmt: skip
-
-
-@study.command("score")
-def study_score(
-    folder: Annotated[Path, typer.Argument(help="What `bench study new` wrote.")],
-    answers: Annotated[
-        list[Path], typer.Argument(help="Saved answers (JSON or CSV), or folders of them.")
-    ],
-    out: Annotated[Path | None, typer.Option(help="Default: study.json in the folder.")] = None,
-    max_repeat_difference: Annotated[
-        float,
-        typer.Option(help="Raters whose repeated answers differ by more on average are excluded."),
-    ] = 25.0,
-    on_bad_answers: Annotated[
-        Literal["fail", "skip"], typer.Option(help="What a file that cannot be used does.")
-    ] = "fail",
-    json_output: Json = False,
-) -> None:
-    """Content and style of every method from raters' answers, with intervals and agreement."""
-    from benchmark import registry
-
-    evaluate = registry.load(registry.COMMANDS, "study-score")
-    evaluate(folder, answers, out=out, max_repeat_difference=max_repeat_difference,
-             on_bad=on_bad_answers, as_json=json_output)  # fmt: skip
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark import DEFAULT_PROTOCOL
+from benchmark.cli_options import Json, WeightsDir
 
 OUTPUT = "Output"
 HARDWARE = "Hardware"
@@ -34,10 +35,6 @@ Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Processes on a CPU; default: one.", rich_help_panel=HARDWARE),
 ]
-WeightsDir = Annotated[
-    Path | None, typer.Option(help="Folder with checkpoints that do not ship with the package.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def sweep(

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from benchmark.cli_options import Json
+
 weights = typer.Typer(
     help="Checkpoints that do not ship: list, fetch, verify, add.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 WeightsDir = Annotated[
     Path | None,
     typer.Option(help="Default: `weights` in the cache folder ($STYLEBENCH_CACHE)."),

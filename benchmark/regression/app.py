@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark import DEFAULT_PROTOCOL
+from benchmark.cli_options import Json
 
 NEW_RUN = "A run made now"
 OUTPUT = "Output"
@@ -24,7 +25,7 @@ def freeze(
     force: Annotated[
         bool, typer.Option("--force", help="Take the place of another reference.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Store the scores of finished runs as references for `bench check`."""
     from benchmark import registry
