@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes comes first, so that no process is left with it at the end.
 
-    Under ``pytest -n 2 --dist loadfile`` a file stays in one process and makes its fixtures once.
+    Under ``pytest -n 3 --dist loadfile`` a file stays in one process and makes its fixtures once.
     """
     items.sort(key=lambda item: _place(item.path))
 
