@@ -12,10 +12,21 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmark.errors import DataError
 from benchmark.zoo.checkpoint_file import file_sha256
 from benchmark.zoo.mini import train as command
 from benchmark.zoo.mini.augment import Crops, crop_matrices, damage, random_crops, warp
-from benchmark.zoo.mini.clip import ANY, PHOTO, Bank, ClipRecipe, Facts, contrastive, matches
+from benchmark.zoo.mini.clip import (
+    ANY,
+    PHOTO,
+    PLANS,
+    Bank,
+    ClipRecipe,
+    Facts,
+    contrastive,
+    matches,
+    worst_near,
+)
 from benchmark.zoo.mini.dino import DinoRecipe
 from benchmark.zoo.mini.export import export
 from benchmark.zoo.mini.face import (
@@ -30,20 +41,33 @@ from benchmark.zoo.mini.unet import UNetRecipe
 from benchmark.zoo.mini.vgg import VggRecipe
 
 CPU = torch.device("cpu")
-NAMES = ("unet", "clip-guide", "clip-score", "vgg", "dino", "face")
+NAMES = (
+    "unet",
+    "clip-guide-base",
+    "clip-guide",
+    "clip-score",
+    "sigmoid-guide",
+    "vgg",
+    "dino",
+    "face",
+)
 
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bank")
+    return tmp_path_factory.mktemp("work") / "bank"
 
 
 def recipe_of(name: str, corpus: Path, bank: Path, steps: int) -> Recipe:
     recipe: Recipe
     if name == "unet":
         recipe = UNetRecipe(corpus, bank, steps=steps, copies=1)
-    elif name.startswith("clip"):
+    elif name in PLANS:
         recipe = ClipRecipe(name, corpus, bank, steps=steps, copies=1)
+        before = PLANS[name].start
+        if before and not (bank.parent / before).is_dir():
+            first = recipe_of(before, corpus, bank, steps=1)
+            train(first, bank.parent / before, seed=1, device=CPU)
     elif name == "vgg":
         recipe = VggRecipe(corpus, bank, steps=steps, copies=1)
     elif name == "dino":
@@ -214,6 +238,40 @@ def test_held_out_identities_do_not_depend_on_order() -> None:
     names = [f"person {i}" for i in range(50)]
     assert held_out_identities(names, 7) == held_out_identities(names[::-1] * 2, 7)
     assert len(held_out_identities(names, 7)) == 7
+
+
+def test_pictures_are_moved_to_where_the_loss_is_higher_than_at_random_places_as_near() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, 8, 8, generator=generator) - 0.5
+    target = torch.randn(3 * 8 * 8, generator=generator)
+
+    def loss(x: Tensor) -> Tensor:
+        return (x.flatten(1) @ target).tanh().sum()
+
+    moved = worst_near(images, 0.5, loss, generator)
+    assert not moved.requires_grad
+    lengths = (moved - images).flatten(1).norm(dim=1)
+    assert bool((lengths <= 0.5 + 1e-5).all()) and float(lengths.std()) > 0.05
+    for _ in range(20):
+        other = torch.randn(images.shape, generator=generator)
+        other *= (lengths / other.flatten(1).norm(dim=1))[:, None, None, None]
+        assert loss(moved) > loss(images + other)
+    outside = worst_near(images.sign(), 4.0, loss, generator)
+    assert float(outside.abs().max()) <= 1
+
+
+def test_what_a_model_starts_from_is_named_if_it_is_not_there(
+    tiny_corpus: Path, bank: Path, tmp_path: Path
+) -> None:
+    recipe = ClipRecipe("clip-guide", tiny_corpus, tmp_path / "bank", steps=1, copies=1)
+    with pytest.raises(DataError, match=r"starts from clip-guide-base.*train clip-guide-base"):
+        recipe.build()
+    before = recipe_of("clip-guide", tiny_corpus, bank, steps=1)
+    start = torch.load(bank.parent / "clip-guide-base" / "clip-guide-base.ckpt", weights_only=True)[
+        "ema"
+    ]
+    for key, value in before.build().state_dict().items():
+        assert torch.equal(value, start[key]), key
 
 
 def test_sex_and_age_are_read_where_the_corpus_says_them() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmark.errors import DataError
 from benchmark.zoo.clip import build_clip, is_sigmoid, normalise, tokenizer_of
-from benchmark.zoo.loading import load_state, load_strictly
-from benchmark.zoo.registry import MINI_WEIGHTS
+from benchmark.zoo.loading import load_strictly
 
 from . import corpus
 from .augment import Crops, centre_crops, random_crops
@@ -90,18 +92,34 @@ def matches(images: Facts, captions: Facts) -> Tensor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs between the models: seed, batch and learning rate."""
+    """What differs between the models.
+
+    Attributes:
+        architecture: the open_clip configuration; "" for that of the model's name.
+        start: the model in the same work folder whose weights training starts from (of its image
+            tower alone, if the loss is another one); "" for random ones.
+        radius: of the ball (L2, on pixels in [-1, 1]) in which every picture is moved to where the
+            loss is highest; 0 leaves them alone.
+    """
 
     seed: int
     batch_size: int
     learning_rate: float
+    architecture: str = ""
+    start: str = ""
+    radius: float = 0.0
 
 
 # a transformer needs many steps more than it needs large batches, and so does a sigmoid
 PLANS = {
-    "clip-guide": Plan(seed=11, batch_size=256, learning_rate=1.5e-3),
+    "clip-guide-base": Plan(
+        seed=11, batch_size=256, learning_rate=1.5e-3, architecture="clip-guide"
+    ),
+    "clip-guide": Plan(
+        seed=59, batch_size=160, learning_rate=1e-3, start="clip-guide-base", radius=4.0
+    ),
     "clip-score": Plan(seed=23, batch_size=128, learning_rate=1e-3),
-    "sigmoid-guide": Plan(seed=47, batch_size=128, learning_rate=1e-3),
+    "sigmoid-guide": Plan(seed=47, batch_size=128, learning_rate=1e-3, start="clip-guide-base"),
 }
 
 
@@ -125,17 +143,67 @@ def contrastive(logits: Tensor, positive: Tensor) -> Tensor:
     return -(target * F.log_softmax(logits.float(), 1)).sum(1).mean()
 
 
+def worst_near(
+    images: Tensor, radius: float, loss: Callable[[Tensor], Tensor], generator: torch.Generator
+) -> Tensor:
+    """Images moved by one step to where their loss is high (Wong et al. 2020, arXiv 2001.03994).
+
+    A network that withstands this has gradients that change what a picture shows, where others
+    have gradients that merely deceive them (Santurkar et al. 2019, arXiv 1906.09453).
+
+    Args:
+        images: [B, C, S, S] in [-1, 1].
+        radius: longest move (L2 over all of an image's values); each image's own is drawn below it.
+        loss: of all images, a scalar.
+
+    Returns:
+        [B, C, S, S] in [-1, 1], without a graph.
+    """
+
+    def length(move: Tensor) -> Tensor:
+        found: Tensor = torch.linalg.vector_norm(move, dim=(1, 2, 3), keepdim=True)
+        return found
+
+    def unit(direction: Tensor) -> Tensor:
+        return direction / length(direction).clamp(min=1e-12)
+
+    radii = radius * torch.rand(len(images), 1, 1, 1, generator=generator)
+    # a step from the image itself teaches a network to be flat there and nowhere else
+    start = 0.5 * radii * unit(torch.randn(images.shape, generator=generator))
+    moved = (images + start).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(moved), moved)
+    step = start + radii * unit(gradient)
+    step = torch.where(length(step) > radii, radii * unit(step), step)
+    return (images + step).clamp(-1, 1).detach()
+
+
 def one_hot(index: Tensor, logits: Tensor) -> Tensor:
     """[N] classes as the positives [N, M] of ``logits``."""
     return F.one_hot(index, logits.shape[1]).bool()
 
 
-def load_image_tower(model: nn.Module, path: Path) -> None:
+def trained_before(work_dir: Path, name: str) -> dict[str, Tensor]:
+    """Averaged weights of a model that was trained in the same work folder.
+
+    Raises:
+        DataError: it was not.
+    """
+    checkpoint = work_dir / name / f"{name}.ckpt"
+    if not checkpoint.is_file():
+        raise DataError(
+            f"training starts from {name}, and there is no {checkpoint}: train it first with "
+            f"python -m benchmark.zoo.mini.train {name} and the same --work-dir"
+        )
+    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
+    return state
+
+
+def load_image_tower(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Copy the image encoder of another model of the same shape."""
     prefix = "visual."
     tower = {
         name.removeprefix(prefix): value
-        for name, value in load_state(path).items() if name.startswith(prefix)
+        for name, value in state.items() if name.startswith(prefix)
     }  # fmt: skip
     visual: Any = model.visual
     load_strictly(visual, tower, "the image tower of the SigLIP")
@@ -245,9 +313,9 @@ class ClipRecipe:
     """Contrastive or sigmoid training with several positives, and two banks of prompts besides.
 
     Args:
-        name: a key of ``PLANS``, also the open_clip configuration.
+        name: a key of ``PLANS``.
         folder: the corpus.
-        cache: working folder of the stylised copies.
+        cache: folder of the stylised copies, in the work folder.
     """
 
     kind = "clip"
@@ -259,6 +327,9 @@ class ClipRecipe:
         self.name = name
         plan = PLANS[name]
         self.seed, self.batch_size = plan.seed, plan.batch_size
+        self.config_name = plan.architecture or name
+        self.start, self.radius = plan.start, plan.radius
+        self.work_dir = cache.parent
         self.schedule = Schedule(
             steps=steps,
             learning_rate=plan.learning_rate,
@@ -272,16 +343,20 @@ class ClipRecipe:
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
         # registers the configuration, which the tokenizer reads
-        self.sigmoid = is_sigmoid(build_clip(name))
-        self.tokenizer: Any = tokenizer_of(name)
+        self.sigmoid = is_sigmoid(build_clip(self.config_name))
+        self.tokenizer: Any = tokenizer_of(self.config_name)
         self._style_tokens = self.tokenizer(list(STYLE_PROMPTS))
         self._content_tokens = self.tokenizer(list(CONTENT_PROMPTS))
 
     def build(self) -> nn.Module:
-        model = build_clip(self.name, self.seed)
-        if self.sigmoid:
-            # the images are learnt already: what is new are the loss and the text tower
-            load_image_tower(model, MINI_WEIGHTS / "clip-guide.safetensors")
+        model = build_clip(self.config_name, self.seed)
+        if self.start:
+            trained = trained_before(self.work_dir, self.start)
+            if self.sigmoid:
+                # the images are learnt already: what is new are the loss and the text tower
+                load_image_tower(model, trained)
+            else:
+                load_strictly(model, trained, f"the {self.start} that training starts from")
         return model.to(memory_format=torch.channels_last)
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Facts, Facts]:
@@ -315,9 +390,18 @@ class ClipRecipe:
     def loss(
         self, model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
+        images, tokens, known, said = self.batch(generator)
+        judged = partial(self._judged, model, tokens=tokens, known=known, said=said)
+        if self.radius:
+            images = worst_near(images, self.radius, lambda moved: judged(moved)[0], generator)
+        return judged(images)
+
+    def _judged(
+        self, model: nn.Module, images: Tensor, *, tokens: Tensor, known: Facts, said: Facts
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of images [B, 3, 64, 64] with their captions, and its parts."""
         clip: Any = model
         device = next(model.parameters()).device
-        images, tokens, known, said = self.batch(generator)
         x = normalise(model, images).contiguous(memory_format=torch.channels_last).to(device)
         texts = torch.cat([tokens, self._style_tokens, self._content_tokens]).to(device)
         # the CPU's fused attention spends half of a training step in its backward pass
@@ -355,7 +439,7 @@ class ClipRecipe:
         return model
 
     def architecture(self) -> dict[str, Any]:
-        config: dict[str, Any] = open_clip.get_model_config(self.name)
+        config: dict[str, Any] = open_clip.get_model_config(self.config_name)
         return config
 
     @torch.no_grad()
