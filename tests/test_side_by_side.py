@@ -53,8 +53,8 @@ def test_ctrl_c_breaks_off_what_is_under_way(stop: type[BaseException]) -> None:
     began, broken_off = threading.Barrier(3), []
 
     def work(place: int) -> Tensor:
-        began.wait(10)
         try:
+            began.wait(10)
             while place:  # the others would never end by themselves
                 time.sleep(0.01)
         except KeyboardInterrupt:
