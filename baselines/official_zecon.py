@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 from torchvision import transforms
 
@@ -39,6 +40,7 @@ from benchmark.noise import NoiseSource
 from benchmark.pictures import encode_png
 from benchmark.predict import to_pixels
 from benchmark.profiling import phase
+from benchmark.zoo.vgg import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from benchmark.zoo import ModelZoo
@@ -48,8 +50,6 @@ EDITOR = Path("optimization") / "image_editor_zecon.py"
 _CROP_SIZED_FOR = 224  # the CLIP input that the editor's crops of 128 pixels are made for
 # what the editor trains of its U-Net, and so keeps graphs of
 _TRAINED = ("qkv", "norm", "proj")
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 def stand_in_for_tkinter() -> None:
@@ -235,10 +235,11 @@ class OfficialZeCon(StyleTransferMethod):
             encode_image=self.clip.model.encode_image,
             encode_text=lambda tokens: embeddings.pop(0),
         )
-        editor.clip_normalize = transforms.Normalize(*_CLIP)
+        editor.clip_normalize = transforms.Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
         for name, patch in (("image_augmentations", False), ("patch_augmentations", True)):
             setattr(editor, name, self._augmentations(patch))
-        editor.vgg, editor.vgg_normalize = self.vgg, transforms.Normalize(*_IMAGENET)
+        editor.vgg = self.vgg
+        editor.vgg_normalize = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
         editor.metrics_accumulator = import_module("utils.metrics_accumulator").MetricsAccumulator()
         last: list[Tensor] = []
         for name in ("p_sample_loop_progressive", "ddim_sample_loop_progressive"):

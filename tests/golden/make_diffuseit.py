@@ -26,6 +26,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from baselines.official_zecon import official_process, official_unet
 from tests.golden.official_format import (
     CLIP_MEAN,
     CLIP_STD,
@@ -43,8 +44,6 @@ from tests.golden.upstream import (
     checkouts,
     contiguous,
     official,
-    official_process,
-    official_unet,
 )
 
 SIZE = 32

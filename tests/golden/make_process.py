@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from safetensors.torch import save_file
 
+from baselines.official_zecon import official_process
 from tests.golden.official_format import EDITOR_UNET, calm, named_normal, picture
 from tests.golden.upstream import (
     HERE,
     checkouts,
     contiguous,
     filled_official_unet,
-    official_process,
     scripted,
 )
 

@@ -14,6 +14,7 @@ import json
 import torch
 from safetensors.torch import save_file
 
+from baselines.official_zecon import official_unet
 from tests.golden.official_format import (
     EDITOR_UNET,
     SAVED_UNET,
@@ -29,7 +30,6 @@ from tests.golden.upstream import (
     checkouts,
     contiguous,
     filled_official_unet,
-    official_unet,
 )
 
 ADM_256 = {

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import transforms
 
+from baselines.official_zecon import official_process
 from tests.golden.official_format import (
     CLIP_MEAN,
     CLIP_STD,
@@ -37,7 +38,6 @@ from tests.golden.upstream import (
     contiguous,
     filled_official_unet,
     official,
-    official_process,
     scripted,
 )
 from tests.golden.zecon_case import (

@@ -19,13 +19,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from baselines.official_zecon import official_process, official_unet, stand_in_for_tkinter
+from baselines.official_zecon import official_unet, stand_in_for_tkinter
 from tests.golden.official_format import filled_state, shapes_of
-
-__all__ = [
-    "HERE", "checkouts", "contiguous", "filled_official_unet", "official", "official_process",
-    "official_unet", "scripted",
-]  # fmt: skip
 
 HERE = Path(__file__).parent
 
