@@ -40,8 +40,9 @@ class SweepFile(BaseModel):
     style_limit: int | None = Field(default=None, ge=1)
     mixes: tuple[str, ...] = Field(default=(), description="styles to fuse, as --mix")
     source: str | None = Field(default=None, description="of the images, as --source")
-    images: Path | None = Field(
-        default=None, description="own images in place of the dataset's, as --images"
+    images: Path | dict[str, Path] | None = Field(
+        default=None,
+        description="own images in place of the dataset's, as --images: one folder or one for each",
     )
     limit: int | None = Field(default=None, ge=1, description="first N images only")
     seed: int | tuple[int, ...] = Field(default=0, description="one or several")
@@ -88,13 +89,22 @@ class SweepFile(BaseModel):
         return seed
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if self.images is not None and len(self.datasets) > 1:
+    def _images_of_each(self) -> Self:
+        if isinstance(self.images, Path) and len(self.datasets) > 1:
             raise ValueError(
                 f"images of your own belong to one dataset, which says what they show; there are "
-                f"{len(self.datasets)}"
+                f"{len(self.datasets)}: write `images: {{{self.datasets[0]}: FOLDER, ...}}`"
+            )
+        if isinstance(self.images, dict) and set(self.images) != set(self.datasets):
+            raise ValueError(
+                f"images has folders for {', '.join(self.images) or 'no dataset'}, and the "
+                f"datasets are {', '.join(self.datasets)}: give each of them one"
             )
         return self
+
+    def images_of(self, dataset: str) -> Path | None:
+        """The folder that takes the dataset's place; None: the dataset itself."""
+        return self.images[dataset] if isinstance(self.images, dict) else self.images
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

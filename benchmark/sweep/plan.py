@@ -155,7 +155,8 @@ def requests_of(
                     ]
                     options = RunOptions(
                         method=method, dataset=dataset, protocol=file.protocol, target=target,
-                        source_prompt=None, guide=None, images=file.images, limit=file.limit,
+                        source_prompt=None, guide=None, images=file.images_of(dataset),
+                        limit=file.limit,
                         on_bad_image="fail", seed=seed, config=None, assignments=(),
                         weights_dir=weights_dir, out=runs, existing="resume",
                         accelerator=accelerator, devices="1", strategy="auto", num_nodes=1,

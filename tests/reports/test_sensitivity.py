@@ -22,6 +22,7 @@ from benchmark.sweep.folder import SweepRecord, SweepRun
 from reports.collect import read_run
 from reports.sensitivity.curves import CENTRE, main, points_of
 from reports.sensitivity.photos import write_photos
+from reports.sensitivity.strengths import strengths_on
 from tests.runs import smooth_scores, write_run
 
 FOLDER = Path(reports.sensitivity.__file__).parent
@@ -141,3 +142,19 @@ def test_photos_are_the_first_of_the_training_split(tmp_path: Path) -> None:
         write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
     with pytest.raises(FileNotFoundError, match="faces-train"):
         write_photos(tmp_path, "faces", 2, tmp_path / "others")
+
+
+def test_the_strength_of_a_loss_is_that_of_its_own_weighted_gradient(tmp_path: Path) -> None:
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "slope.png")
+    # of a single step, so that both begin at the same x0_hat
+    one_step = ("t0=1", "respacing=4", "inversion=upstream", "n_patches=2")
+    usual = strengths_on(tmp_path, "afhq", "golden", (*one_step, "mse=400"))
+    double = strengths_on(tmp_path, "afhq", "golden", (*one_step, "mse=800"))
+    assert usual.keys() == {
+        "clip_global_patch", "clip_dir_patch", "contrastive", "mse", "vgg", "range",
+    }  # fmt: skip
+    assert usual["mse"] > 0
+    for name, strength in usual.items():
+        assert double[name] == pytest.approx(strength * (2 if name == "mse" else 1), rel=1e-5)
+    with pytest.raises(UsageError, match="msee"):
+        strengths_on(tmp_path, "afhq", "golden", ("msee=1",))

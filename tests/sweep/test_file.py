@@ -46,6 +46,10 @@ def test_a_list_is_taken_as_written_and_without_either_there_is_one_point(tmp_pa
     ("text", "parts"),
     [
         ("methods: [ours]\ndatasets: [afhq, ffhq]\nimages: dogs", ["one dataset", "there are 2"]),
+        (
+            "methods: [ours]\ndatasets: [afhq, ffhq]\nimages: {afhq: dogs, fhq: people}",
+            ["folders for afhq, fhq", "datasets are afhq, ffhq"],
+        ),
         (HEAD + "gird: {t0: [5]}", ["gird", "Did you mean: grid"]),
         (HEAD + "grid: {}", ["grid", "the grid is empty"]),
         (HEAD + "grid: {t0: []}", ["grid", "t0", "is empty"]),

@@ -85,6 +85,10 @@ def test_images_of_ones_own_take_the_place_of_the_datasets(
     own = _plan(session, tmp_path, images=str(photos), limit=None)
     assert own.n_samples == 1
     assert own.runs[0].resolved.fingerprint != usual.fingerprint
+    folders = {"afhq": str(photos), "imagenet": str(photos)}
+    each = _plan(session, tmp_path, datasets=list(folders), images=folders, limit=None)
+    assert each.n_samples == 2
+    assert {run.resolved.fingerprint for run in each.runs} == {own.runs[0].resolved.fingerprint}
     with pytest.raises(DataError, match="nowhere"):
         _plan(session, tmp_path, images=str(tmp_path / "nowhere"))
 

@@ -1,0 +1,97 @@
+"""The searches for the protocol's values, and what ranks their points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports.tuning
+from benchmark import registry
+from benchmark.config import load_protocol, method_config
+from benchmark.errors import UsageError
+from benchmark.sweep.file import read_sweep
+from benchmark.sweep.folder import SweepRecord, SweepRun
+from reports.tuning.rank import candidates_of, main
+from tests.runs import smooth_scores, write_run
+
+FOLDER = Path(reports.tuning.__file__).parent
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def search(folder: Path, *points: tuple[str, dict[str, Any], float], missing: int = 0) -> Path:
+    """A finished sweep of (dataset, settings, how good its scores are)."""
+    runs = []
+    for dataset, settings, quality in points:
+        path = write_run(
+            folder, dataset=dataset, method_config=settings, scores=smooth_scores(quality),
+            missing=missing,
+        )  # fmt: skip
+        runs.append(
+            SweepRun(
+                config_hash=path.name, method="ours", dataset=dataset, seed=0, settings=[settings],
+                samples=8, path=str(path.relative_to(folder)), state="complete",
+            )
+        )  # fmt: skip
+    record = SweepRecord(name=folder.name, file_sha256="0" * 64, runs=runs)
+    (folder / "sweep.json").write_text(record.model_dump_json())
+    return folder
+
+
+def test_a_setting_is_ranked_by_its_mean_over_the_datasets(tmp_path: Path) -> None:
+    folder = search(
+        tmp_path / "ours", ("afhq", {"mse": 1}, 0.3), ("celebahq", {"mse": 1}, -0.3),
+        ("afhq", {"mse": 2}, 0.2), ("celebahq", {"mse": 2}, 0.2),
+    )  # fmt: skip
+    first, second = candidates_of(folder)
+    assert (first.settings, second.settings) == ("mse=2", "mse=1")
+    assert first.worst <= first.harmonic_mean
+    assert second.worst < first.worst
+    assert second.harmonic_mean < first.harmonic_mean
+
+
+def test_the_ranking_is_printed_as_a_table_and_for_a_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = search(tmp_path / "ours", ("afhq", {"mse": 1}, 0.0), ("afhq", {"mse": 2}, 0.2))
+    monkeypatch.setattr("sys.argv", ["rank", str(folder), "--markdown"])
+    assert main() == 0
+    head, _, best, other = capsys.readouterr().out.splitlines()
+    assert head.startswith("| settings | content")
+    assert best.startswith("| mse=2 |") and other.startswith("| mse=1 |")
+    monkeypatch.setattr("sys.argv", ["rank", str(folder)])
+    assert main() == 0
+    assert "mse=2" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["rank", str(tmp_path / "nowhere")])
+    assert main() == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_an_unfinished_search_and_one_of_several_methods_are_refused(tmp_path: Path) -> None:
+    unfinished = search(tmp_path / "part", ("afhq", {"mse": 1}, 0.0), missing=2)
+    with pytest.raises(UsageError, match="finish the sweep first"):
+        candidates_of(unfinished)
+    mixed = search(tmp_path / "mixed", ("afhq", {"mse": 1}, 0.0))
+    record = SweepRecord.model_validate_json((mixed / "sweep.json").read_text())
+    (run,) = record.runs
+    other = run.model_copy(update={"method": "zecon"})
+    changed = record.model_copy(update={"runs": [run, other]})
+    (mixed / "sweep.json").write_text(changed.model_dump_json())
+    with pytest.raises(UsageError, match="holds runs of ours, zecon: a search has one"):
+        candidates_of(mixed)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_protocol_holds_a_point_of_each_search(file: Path) -> None:
+    found = read_sweep(file)
+    protocol = load_protocol(found.protocol)
+    (method,) = found.methods
+    assert file.stem == method
+    cls = registry.load(registry.METHODS, method)
+    taken = method_config(method, cls, protocol, None, ()).model_dump()
+    points = [
+        {key: tuple(value) if isinstance(value, list) else value for key, value in point.items()}
+        for _, point in found.points()
+    ]
+    assert any(all(taken[key] == value for key, value in point.items()) for point in points)
