@@ -1,0 +1,139 @@
+"""What the mini U-Net draws by itself: ``python -m benchmark.zoo.mini.unet_samples``.
+
+Style transfer begins at half of the chain and needs none of this. The figures say whether the
+network can be asked for pictures of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from benchmark.diffusion.process import DiffusionProcess
+from benchmark.diffusion.schedule import Schedule
+from benchmark.diffusion.unet import UNet
+from benchmark.errors import BenchError
+from benchmark.metrics.distribution import kernel_distance
+from benchmark.zoo.clip import ClipEncoder
+from benchmark.zoo.models import ModelZoo
+
+from . import corpus
+from .clip import CONTENT, CONTENT_PROMPTS
+from .stylegan2_figures import neighbour_distance
+from .unet import CLASSES, to_model_range
+
+SIDE = 64
+PART = 20
+SHOWN = 12  # samples of each class on the sheet
+
+
+@torch.no_grad()
+def draw(unet: UNet, label: int, count: int, respacing: int, draws: torch.Generator) -> Tensor:
+    """Pictures [N, 3, 64, 64] in [-1, 1] of a class, by DDIM from noise.
+
+    x0_hat is clipped to the range of pictures at every step, as guided diffusion does when it
+    samples.
+    """
+    process = DiffusionProcess(Schedule.linear(respacing))
+    parts = []
+    for noise in torch.split(torch.randn(count, 3, SIDE, SIDE, generator=draws), PART):
+        x, labels = noise, torch.full((len(noise),), label)
+        for step in reversed(range(respacing)):
+            x0 = process.predict(lambda x, t: unet(x, t, labels), x, step).x0_hat.clamp(-1, 1)  # noqa: B023
+            x = process.implicit_step(x0, process.eps_from_x0(x, step, x0), step, 0.0, None)
+        parts.append(x)
+    return torch.cat(parts).clamp(-1, 1)
+
+
+@torch.no_grad()
+def embeddings(judge: ClipEncoder, pictures: Tensor) -> Tensor:
+    """[N, D], of length 1."""
+    parts = [judge.encode_image(part) for part in torch.split(pictures, PART)]
+    return F.normalize(torch.cat(parts), dim=1)
+
+
+def figures(samples: dict[str, Tensor], folder: Path, judge: ClipEncoder) -> dict[str, float]:
+    """Told right by the judge; kernel distance and nearest neighbours beside those of photographs.
+
+    Args:
+        samples: pictures by domain.
+        folder: the corpus.
+    """
+    found: dict[str, float] = {}
+    texts = F.normalize(judge.encode_text(CONTENT_PROMPTS), dim=1)
+    together: dict[str, list[Tensor]] = {"samples": [], "train": [], "test": []}
+    near: dict[str, list[float]] = {"samples": [], "held_out": []}
+    right = 0
+    for domain, pictures in samples.items():
+        bank, unseen = (
+            to_model_range(torch.from_numpy(corpus.load(folder, split, (domain,)).pixels))
+            for split in ("train", "test")
+        )
+        seen = embeddings(judge, pictures)
+        told = ((seen @ texts.T).argmax(1) == CONTENT.index(domain)).sum().item()
+        found[f"told_{domain}"] = told / len(pictures)
+        right += int(told)
+        near["samples"].append(neighbour_distance(pictures, bank))
+        near["held_out"].append(neighbour_distance(unseen, bank))
+        together["samples"].append(seen)
+        together["train"].append(embeddings(judge, bank[: len(pictures)]))
+        together["test"].append(embeddings(judge, unseen[: len(pictures)]))
+    drawn, trained_on, held_out = (torch.cat(together[k]) for k in ("samples", "train", "test"))
+    return found | {
+        "told_right": right / sum(map(len, samples.values())),
+        "kid_samples": kernel_distance(drawn, held_out),
+        "kid_training_photos": kernel_distance(trained_on, held_out),
+        "neighbour_of_samples": float(np.mean(near["samples"])),
+        "neighbour_of_held_out": float(np.mean(near["held_out"])),
+    }
+
+
+def sheet(samples: dict[str, Tensor], path: Path) -> None:
+    """A row of samples for each domain, twice as large as they are."""
+    rows = [torch.cat(list(pictures[:SHOWN]), dim=2) for pictures in samples.values()]
+    grid = torch.cat(rows, dim=1).add(1).mul(127.5).round().byte().permute(1, 2, 0).numpy()
+    picture = Image.fromarray(grid)
+    picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.zoo.mini.unet_samples",
+        description=(__doc__ or "").split(":")[0],
+    )
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of Parquet files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of sheet and figures")
+    parser.add_argument("--count", type=int, default=500, help="samples in all")
+    parser.add_argument("--respacing", type=int, default=50, help="steps")
+    given = parser.parse_args()
+    zoo = ModelZoo({"denoiser": "mini-unet", "judge": "mini-clip-score"})
+    draws = torch.Generator().manual_seed(0)
+    try:
+        unet = zoo.denoiser().unet
+        samples = {
+            domain: draw(
+                unet, CLASSES.index(domain), given.count // len(CONTENT), given.respacing, draws
+            )
+            for domain in CONTENT
+        }
+        found = figures(samples, given.corpus, zoo.clip("judge"))
+        given.out.mkdir(parents=True, exist_ok=True)
+    except (BenchError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code if isinstance(error, BenchError) else 1
+    sheet(samples, given.out / "samples.png")
+    (given.out / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What the mini U-Net draws by itself, and how its pictures are judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmark.zoo.mini import corpus
+from benchmark.zoo.mini.unet import CLASSES, to_model_range
+from benchmark.zoo.mini.unet_samples import draw, figures, main
+from benchmark.zoo.models import ModelZoo
+
+ZOO = ModelZoo({"denoiser": "mini-unet", "judge": "mini-clip-score"})
+
+
+def test_samples_are_seeded_and_of_the_class_that_is_asked_for() -> None:
+    unet = ZOO.denoiser().unet
+
+    def drawn(name: str) -> torch.Tensor:
+        return draw(unet, CLASSES.index(name), 2, 3, torch.Generator().manual_seed(4))
+
+    faces = drawn("faces")
+    assert faces.shape == (2, 3, 64, 64) and faces.abs().max() <= 1
+    torch.testing.assert_close(faces, drawn("faces"))
+    assert (faces - drawn("bedrooms")).abs().max() > 0.05
+
+
+def test_copies_of_training_photographs_are_told_by_their_distance(tiny_corpus: Path) -> None:
+    """Photographs as samples: the judge knows them, and they are no nearer than a copy is."""
+    bank = to_model_range(torch.from_numpy(corpus.load(tiny_corpus, "train", ("faces",)).pixels))
+    noise = torch.rand(bank.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    copies = figures({"faces": bank}, tiny_corpus, ZOO.clip("judge"))
+    noisy = figures({"faces": noise}, tiny_corpus, ZOO.clip("judge"))
+    assert copies["told_right"] == copies["told_faces"] == 1.0
+    assert noisy["told_right"] == 0.0
+    assert copies["neighbour_of_samples"] < 1e-3 < noisy["neighbour_of_samples"]
+    assert copies["kid_samples"] == pytest.approx(copies["kid_training_photos"])
+    assert noisy["kid_samples"] > copies["kid_samples"]
+
+
+def test_the_command_writes_sheet_and_figures(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "samples"
+    words = ["--corpus", str(tiny_corpus), "--out", str(out), "--count", "10", "--respacing", "2"]
+    monkeypatch.setattr("sys.argv", ["unet_samples", *words])
+    assert main() == 0
+    assert 0 <= json.loads((out / "figures.json").read_text())["told_right"] <= 1
+    with Image.open(out / "samples.png") as picture:
+        assert picture.size == (2 * 2 * 64, 2 * 5 * 64)
+    monkeypatch.setattr("sys.argv", ["unet_samples", "--corpus", str(tmp_path), *words[2:]])
+    assert main() == 1
+    assert "has no faces-train.parquet" in capsys.readouterr().err
