@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -45,8 +46,9 @@ class Profile:
     """Figures of one method on one machine; seconds are medians over the repeats.
 
     ``phases`` are seconds a batch, the mean of the threads where samples run side by side;
-    ``other`` is what no phase claims. ``flops_per_image`` counts matrix products, convolutions and
-    attention, backward passes included.
+    ``other`` is what no phase claims. ``start_up_seconds`` run from the start of the process to the
+    first batch: imports, reading images and ``load_seconds``. ``flops_per_image`` counts matrix
+    products, convolutions and attention, backward passes included.
     """
 
     schema_version: int
@@ -61,6 +63,7 @@ class Profile:
     seconds_per_image: float
     first_batch_seconds: float
     load_seconds: float
+    start_up_seconds: float
     phases: dict[str, float]
     flops_per_image: float
     gflops_per_second: float
@@ -143,6 +146,7 @@ def profile(
     batch = plan.data_module().chunk(0).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    start_up_seconds = time.time() - psutil.Process().create_time()
     first, _ = _timed(plan.method, batch, precision)
     runs = [_timed(plan.method, batch, precision) for _ in range(repeats)]
     seconds = median(wall for wall, _ in runs)
@@ -170,6 +174,7 @@ def profile(
         seconds_per_image=seconds / len(batch.requests),
         first_batch_seconds=first,
         load_seconds=load_seconds,
+        start_up_seconds=start_up_seconds,
         phases=phases,
         flops_per_image=flops / len(batch.requests),
         gflops_per_second=flops / seconds / 1e9,
@@ -303,6 +308,7 @@ def print_report(report: Profile, official: OfficialFigures | None, as_json: boo
     facts.add_row("seconds per image", f"{report.seconds_per_image:.3f}")
     facts.add_row("first batch", f"{report.first_batch_seconds:.2f} s")
     facts.add_row("loading", f"{report.load_seconds:.2f} s")
+    facts.add_row("start to first batch", f"{report.start_up_seconds:.2f} s")
     facts.add_row("GFLOP per image", f"{report.flops_per_image / 1e9:.1f}")
     facts.add_row("GFLOP per second", f"{report.gflops_per_second:.1f}")
     facts.add_row("peak memory", f"{report.peak_memory_mib:.0f} MiB")

@@ -17,6 +17,7 @@ from benchmark.pictures import encode_png
 from benchmark.run import ChunkRecord, Manifest, RunDirectory, SampleRecord, merge_samples
 from benchmark.scoring import SCHEMA, metric_classes
 from benchmark.summary import summarise
+from benchmark.sweep.folder import SweepRecord, SweepRun
 
 PROMPTS = {"golden": "Golden", "red-bricks": "Red bricks"}
 Scores = Callable[[str, str, str], float | None]
@@ -174,3 +175,30 @@ def write_run(
     directory.seal(manifest)
     directory.write_manifest(manifest)
     return directory.path
+
+
+def write_sweep(
+    folder: Path, points: Sequence[tuple[str, Mapping[str, Any], float]], *, missing: int = 0
+) -> Path:
+    """A finished sweep of ``ours`` and the folder that holds it.
+
+    Args:
+        points: dataset, config, how good the scores are.
+        missing: samples that every run but the first lacks at its end, or the only one.
+    """
+    runs = []
+    for place, (dataset, config, quality) in enumerate(points):
+        path = write_run(
+            folder, dataset=dataset, method_config=config, scores=smooth_scores(quality),
+            missing=missing if place or len(points) == 1 else 0,
+        )  # fmt: skip
+        runs.append(
+            SweepRun(
+                config_hash=path.name, method="ours", dataset=dataset, seed=0,
+                settings=[dict(config)], samples=8, path=str(path.relative_to(folder)),
+                state="complete",
+            )
+        )  # fmt: skip
+    record = SweepRecord(name=folder.name, file_sha256="0" * 64, runs=runs)
+    (folder / "sweep.json").write_text(record.model_dump_json())
+    return folder

@@ -16,8 +16,8 @@ from benchmark.profiling import PhaseTimer, phase
 PROFILE = Profile(
     schema_version=1, method="ours", protocol="mini-64-v1", dataset="afhq", precision="32-true",
     compiled=False, device="cpu", samples=2, images=1, seconds_per_image=1.5,
-    first_batch_seconds=4.0, load_seconds=1.0, phases={"clip": 2.0}, flops_per_image=3e9,
-    gflops_per_second=2.0, peak_memory_mib=500.0, config={"t0": 6},
+    first_batch_seconds=4.0, load_seconds=1.0, start_up_seconds=6.0, phases={"clip": 2.0},
+    flops_per_image=3e9, gflops_per_second=2.0, peak_memory_mib=500.0, config={"t0": 6},
     hardware={"processor": "a test"},
 )  # fmt: skip
 

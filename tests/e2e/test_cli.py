@@ -84,6 +84,7 @@ def test_profile_accounts_for_the_time(bench: Bench) -> None:
     assert total == pytest.approx(report["seconds_per_image"] * report["samples"], rel=0.25)
     assert report["flops_per_image"] > 1e9
     assert report["peak_memory_mib"] > 100
+    assert report["start_up_seconds"] > report["load_seconds"] > 0
 
 
 @pytest.mark.slow

@@ -18,34 +18,20 @@ from benchmark.config import load_protocol, method_config
 from benchmark.errors import UsageError
 from benchmark.ours import QSAttnStyleTransfer
 from benchmark.sweep.file import read_sweep
-from benchmark.sweep.folder import SweepRecord, SweepRun
 from reports.collect import read_run
 from reports.sensitivity.curves import CENTRE, main, points_of
 from reports.sensitivity.photos import write_photos
 from reports.sensitivity.strengths import strengths_on
-from tests.runs import smooth_scores, write_run
+from tests.runs import write_sweep
 
 FOLDER = Path(reports.sensitivity.__file__).parent
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
-def sweep(folder: Path, *configs: dict[str, Any], **options: Any) -> Path:
+def sweep(folder: Path, *configs: dict[str, Any], missing: int = 0) -> Path:
     """A finished sweep; its first run scores best."""
-    runs = []
-    for place, config in enumerate(configs):
-        path = write_run(
-            folder, method_config=config, scores=smooth_scores(0.3 - 0.1 * place),
-            missing=options.get("missing", 0) if place else 0,
-        )  # fmt: skip
-        runs.append(
-            SweepRun(
-                config_hash=path.name, method="ours", dataset="afhq", seed=0, settings=[config],
-                samples=8, path=str(path.relative_to(folder)), state="complete",
-            )
-        )  # fmt: skip
-    record = SweepRecord(name=folder.name, file_sha256="0" * 64, runs=runs)
-    (folder / "sweep.json").write_text(record.model_dump_json())
-    return folder
+    points = [("afhq", config, 0.3 - 0.1 * place) for place, config in enumerate(configs)]
+    return write_sweep(folder, points, missing=missing)
 
 
 def test_points_are_factors_of_the_centre_on_the_protocols_scale(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,38 +11,20 @@ from benchmark import registry
 from benchmark.config import load_protocol, method_config
 from benchmark.errors import UsageError
 from benchmark.sweep.file import read_sweep
-from benchmark.sweep.folder import SweepRecord, SweepRun
+from benchmark.sweep.folder import SweepRecord
 from reports.tuning.rank import candidates_of, main
-from tests.runs import smooth_scores, write_run
+from tests.runs import write_sweep
 
 FOLDER = Path(reports.tuning.__file__).parent
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
-def search(folder: Path, *points: tuple[str, dict[str, Any], float], missing: int = 0) -> Path:
-    """A finished sweep of (dataset, settings, how good its scores are)."""
-    runs = []
-    for dataset, settings, quality in points:
-        path = write_run(
-            folder, dataset=dataset, method_config=settings, scores=smooth_scores(quality),
-            missing=missing,
-        )  # fmt: skip
-        runs.append(
-            SweepRun(
-                config_hash=path.name, method="ours", dataset=dataset, seed=0, settings=[settings],
-                samples=8, path=str(path.relative_to(folder)), state="complete",
-            )
-        )  # fmt: skip
-    record = SweepRecord(name=folder.name, file_sha256="0" * 64, runs=runs)
-    (folder / "sweep.json").write_text(record.model_dump_json())
-    return folder
-
-
 def test_a_setting_is_ranked_by_its_mean_over_the_datasets(tmp_path: Path) -> None:
-    folder = search(
-        tmp_path / "ours", ("afhq", {"mse": 1}, 0.3), ("celebahq", {"mse": 1}, -0.3),
-        ("afhq", {"mse": 2}, 0.2), ("celebahq", {"mse": 2}, 0.2),
-    )  # fmt: skip
+    points = [
+        ("afhq", {"mse": 1}, 0.3), ("celebahq", {"mse": 1}, -0.3), ("afhq", {"mse": 2}, 0.2),
+        ("celebahq", {"mse": 2}, 0.2),
+    ]  # fmt: skip
+    folder = write_sweep(tmp_path / "ours", points)
     first, second = candidates_of(folder)
     assert (first.settings, second.settings) == ("mse=2", "mse=1")
     assert first.worst <= first.harmonic_mean
@@ -54,7 +35,8 @@ def test_a_setting_is_ranked_by_its_mean_over_the_datasets(tmp_path: Path) -> No
 def test_the_ranking_is_printed_as_a_table_and_for_a_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = search(tmp_path / "ours", ("afhq", {"mse": 1}, 0.0), ("afhq", {"mse": 2}, 0.2))
+    points = [("afhq", {"mse": 1}, 0.0), ("afhq", {"mse": 2}, 0.2)]
+    folder = write_sweep(tmp_path / "ours", points)
     monkeypatch.setattr("sys.argv", ["rank", str(folder), "--markdown"])
     assert main() == 0
     head, _, best, other = capsys.readouterr().out.splitlines()
@@ -69,10 +51,10 @@ def test_the_ranking_is_printed_as_a_table_and_for_a_document(
 
 
 def test_an_unfinished_search_and_one_of_several_methods_are_refused(tmp_path: Path) -> None:
-    unfinished = search(tmp_path / "part", ("afhq", {"mse": 1}, 0.0), missing=2)
+    unfinished = write_sweep(tmp_path / "part", [("afhq", {"mse": 1}, 0.0)], missing=2)
     with pytest.raises(UsageError, match="finish the sweep first"):
         candidates_of(unfinished)
-    mixed = search(tmp_path / "mixed", ("afhq", {"mse": 1}, 0.0))
+    mixed = write_sweep(tmp_path / "mixed", [("afhq", {"mse": 1}, 0.0)])
     record = SweepRecord.model_validate_json((mixed / "sweep.json").read_text())
     (run,) = record.runs
     other = run.model_copy(update={"method": "zecon"})
