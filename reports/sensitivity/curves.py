@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from benchmark.config import load_protocol
 from benchmark.errors import BenchError, UsageError
@@ -24,6 +25,7 @@ from reports.rows import balances_of
 
 COLOURS = ("#1f5fa8", "#c2571a", "#2f7d4f", "#7a4a9c")
 CENTRE = "(centre)"
+COLUMNS = 3  # of panels
 
 
 @dataclass(frozen=True)
@@ -111,25 +113,36 @@ def draw(points: Sequence[Point], path: Path) -> None:
     """A panel for each key: harmonic mean over the factor, a line for each sweep."""
     sweeps = list(dict.fromkeys(point.sweep for point in points))
     keys = list(dict.fromkeys(point.key for point in points if point.key != CENTRE))
-    figure = Figure(figsize=(2.3 * len(keys) + 0.6, 2.9))
+    columns = min(len(keys), COLUMNS)
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(3.2 * columns + 0.4, 2.6 * rows))
     figure.set_layout_engine("constrained")
-    panels = figure.subplots(1, len(keys), squeeze=False, sharey=True)[0]
-    for panel, key in zip(panels, keys, strict=True):
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for panel, key in zip(panels.flat, keys, strict=False):
+        factors = set()
         for sweep, colour in zip(sweeps, COLOURS, strict=False):
             line = sorted(
                 (point.factor, point.harmonic_mean)
                 for point in points
                 if point.sweep == sweep and point.key in {key, CENTRE}
             )
+            factors |= {factor for factor, _ in line}
             panel.plot(*zip(*line, strict=True), "o-", color=colour, label=sweep, markersize=4)
         panel.set_xscale("log")
+        panel.set_xticks(sorted(factors), [f"{factor:g}" for factor in sorted(factors)])
+        panel.tick_params(axis="x", which="both", labelsize=8)
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.axvline(1.0, color="#bbbbbb", linewidth=0.8, zorder=0)
         panel.set_title(key, fontsize=9)
+        panel.set_ylim(0, 1.1 * max(point.harmonic_mean for point in points))
+    for panel in panels.flat[len(keys) :]:
+        panel.set_visible(False)
+    for panel in panels[-1]:
         panel.set_xlabel("factor", fontsize=9)
-        panel.set_ylim(bottom=0)
-    panels[0].set_ylabel("harmonic mean of content and style", fontsize=9)
-    panels[-1].legend(fontsize=8)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    for panel in panels[:, 0]:
+        panel.set_ylabel("harmonic mean", fontsize=9)
+    panels.flat[len(keys) - 1].legend(fontsize=8)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 def main() -> int:
