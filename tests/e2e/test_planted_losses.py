@@ -55,8 +55,8 @@ def warped(output: Pixels, source: Pixels) -> np.ndarray:
 
 
 def blurred(output: Pixels, source: Pixels) -> np.ndarray:
-    """With half a pixel."""
-    return gaussian_filter(output.astype(np.float64), (0.5, 0.5, 0))
+    """With 0.4 pixels."""
+    return gaussian_filter(output.astype(np.float64), (0.4, 0.4, 0))
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,13 @@ def test_another_seed_is_called_regressed_no_more_often_than_stated(method: str)
 
 
 def test_a_loss_under_another_seed_is_found_with_enough_images() -> None:
-    """A loss of 2 % of what `ours` has of the content: sure with 128 images, rarely with 8."""
+    """2 % of what each method has of the content: eight images do for `ours`, whose pictures hardly
+    depend on the seed, and by far not for `clipstyler-fast`."""
     rng = np.random.default_rng(7)
-    lost = {
-        n: sum(rerun("ours", n, rng, content_loss=0.0155) == "regressed" for _ in range(20))
-        for n in (8, 128)
-    }
-    assert lost[128] >= 19 and lost[8] < lost[128], lost
+
+    def found(method: str, n: int, loss: float) -> int:
+        return sum(rerun(method, n, rng, content_loss=loss) == "regressed" for _ in range(20))
+
+    assert found("ours", 8, 0.0166) >= 19
+    few, many = (found("clipstyler-fast", n, 0.0060) for n in (8, 512))
+    assert few <= 4 and many >= 17, (few, many)
