@@ -16,8 +16,10 @@ import numpy as np
 
 from benchmark import registry
 from benchmark.config import Protocol, load_protocol
+from benchmark.files import explain_write_errors
 from benchmark.pictures import Pixels
-from benchmark.run import Manifest, RunDirectory, explain_write_errors, merge_samples
+from benchmark.records import Manifest, merge_samples
+from benchmark.run import RunDirectory
 from benchmark.zoo import ModelZoo
 
 if TYPE_CHECKING:

@@ -24,11 +24,8 @@ from benchmark.errors import BenchError, UsageError
 from benchmark.finish import RunResult, finish_run, quiet_libraries
 from benchmark.interface import StyleTransferMethod
 from benchmark.ranks import RankLostError, RankWatch, started_from_outside, still_missing
-from benchmark.run import (
-    Existing,
-    Manifest,
-    RunDirectory,
-)
+from benchmark.records import Manifest
+from benchmark.run import Existing, RunDirectory
 from benchmark.scoring import metric_classes
 from benchmark.smoke import SmokeWatch, few_steps, one_prompt, smoke_options
 from benchmark.targets import TargetOptions, Targets, check_guidance, choose_targets

@@ -21,7 +21,8 @@ from benchmark.interface import StyleBatch, StyleRequest, StyleTransferMethod
 from benchmark.meter import peak_memory_mib
 from benchmark.noise import NoiseSource
 from benchmark.pictures import Pixels, encode_png
-from benchmark.run import ChunkRecord, RunDirectory, SampleRecord
+from benchmark.records import ChunkRecord, SampleRecord
+from benchmark.run import RunDirectory
 from benchmark.source_cache import owed_seconds
 from benchmark.tuning import TuningClock
 
@@ -32,7 +33,7 @@ OnSample = Callable[[int, float], None]
 class Prediction:
     """Outcome of one chunk: ``images`` [B, 3, H, W] float32 CPU, not yet clamped.
 
-    ``seconds`` and ``preparation_seconds`` as in :class:`benchmark.run.ChunkRecord`.
+    ``seconds`` and ``preparation_seconds`` as in :class:`benchmark.records.ChunkRecord`.
     """
 
     chunk: int

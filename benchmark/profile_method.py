@@ -23,13 +23,13 @@ from benchmark import registry
 from benchmark.config import load_protocol
 from benchmark.environment import hardware
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.interface import Guidance, StyleBatch, StyleTransferMethod
 from benchmark.launch import RunOptions, resolve
 from benchmark.meter import peak_memory_mib
 from benchmark.pictures import encode_png
 from benchmark.predict import stylize_chunk, to_pixels
 from benchmark.profiling import PhaseTimer
-from benchmark.run import write_atomically
 from benchmark.side_by_side import worker_count
 from benchmark.source_cache import RUN_BYTES, SourceCache
 from benchmark.targets import TargetOptions

@@ -27,7 +27,8 @@ from pytorch_lightning.callbacks import Callback
 
 from benchmark.environment import command_line
 from benchmark.errors import BenchError, UsageError
-from benchmark.run import RunDirectory, write_atomically
+from benchmark.files import write_atomically
+from benchmark.run import RunDirectory
 
 BEAT_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # longer than a file server hides new files

@@ -21,7 +21,9 @@ from benchmark.errors import (
     SmokeRunError,
     UsageError,
 )
-from benchmark.run import Manifest, RunDirectory, sha256_of
+from benchmark.files import sha256_of
+from benchmark.records import Manifest
+from benchmark.run import RunDirectory
 
 log = logging.getLogger(__name__)
 

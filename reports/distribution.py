@@ -18,11 +18,13 @@ from torch import Tensor
 
 from benchmark.config import canonical_json, load_protocol
 from benchmark.errors import DataError, RunDirectoryError
+from benchmark.files import sha256_of
 from benchmark.metrics.base import OK
 from benchmark.metrics.distribution import set_distances
 from benchmark.metrics.lpips_vgg import LpipsVgg
 from benchmark.metrics.set_features import INCEPTION, SetEncoder, set_encoder
-from benchmark.run import Manifest, RunDirectory, SampleRecord, sha256_of
+from benchmark.records import Manifest, SampleRecord
+from benchmark.run import RunDirectory
 from data.decode import BadImageError, Filter, Pixels, square
 from data.sources import FolderSource
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from benchmark.environment import command_line
 from benchmark.errors import UsageError
-from benchmark.run import explain_write_errors, write_atomically
+from benchmark.files import explain_write_errors, write_atomically
 from reports.board import Board, Report
 from reports.collect import collect
 from reports.formats.latex import to_latex

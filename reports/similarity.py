@@ -24,8 +24,9 @@ from rich.table import Table
 
 from benchmark.config import load_protocol
 from benchmark.errors import DataError, UsageError
+from benchmark.files import explain_write_errors, write_atomically
 from benchmark.metrics.clip_space import PromptEmbeddings, cosine, embed_pixels
-from benchmark.run import RunDirectory, explain_write_errors, write_atomically
+from benchmark.run import RunDirectory
 from benchmark.zoo import ModelZoo
 from benchmark.zoo.clip import ClipEncoder
 from data.cards import load_prompts

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from benchmark.config import PromptSpec, ResolvedRun
 from benchmark.pictures import encode_png
-from benchmark.run import ChunkRecord, Manifest, RunDirectory, SampleRecord, merge_samples
+from benchmark.records import ChunkRecord, Manifest, SampleRecord, merge_samples
+from benchmark.run import RunDirectory
 from benchmark.scoring import SCHEMA, metric_classes
 from benchmark.summary import summarise
 from benchmark.sweep.folder import SweepRecord, SweepRun

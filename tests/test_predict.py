@@ -26,7 +26,8 @@ from benchmark.interface import (
 from benchmark.noise import NoiseSource
 from benchmark.predict import ChunkWriter, PredictModule, stylize_chunk
 from benchmark.progress import RunProgress
-from benchmark.run import ChunkRecord, RunDirectory, merge_samples
+from benchmark.records import ChunkRecord, merge_samples
+from benchmark.run import RunDirectory
 from benchmark.zoo import ModelZoo
 
 

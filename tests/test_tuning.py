@@ -23,7 +23,7 @@ from benchmark.interface import (
 )
 from benchmark.noise import NoiseSource
 from benchmark.predict import PredictModule
-from benchmark.run import ChunkRecord, SampleRecord, merge_samples
+from benchmark.records import ChunkRecord, SampleRecord, merge_samples
 from benchmark.tuning import TunedWeights, TuningClock
 
 FACTS = {"prompt": "Golden", "domain": "dogs", "lr": 1e-3}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UsageError
+from benchmark.files import write_atomically
 from benchmark.regression.record import Record, record_of
 from benchmark.regression.reference import reference_path, to_bytes
-from benchmark.run import write_atomically
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from benchmark import registry
 from benchmark.config import Protocol, canonical_json, load_protocol
 from benchmark.errors import RunDirectoryError
-from benchmark.run import Manifest, RunDirectory
+from benchmark.records import Manifest
+from benchmark.run import RunDirectory
 
 Floats = npt.NDArray[np.float64]
 

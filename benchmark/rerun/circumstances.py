@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.run import Manifest
+from benchmark.records import Manifest
 
 Kind = Literal["other hardware", "other versions", "other code"]
 

@@ -14,7 +14,9 @@ from rich.text import Text
 
 from benchmark import launch
 from benchmark.errors import UsageError
+from benchmark.files import sha256_of
 from benchmark.finish import quiet_libraries
+from benchmark.records import Manifest
 from benchmark.rerun.circumstances import Circumstance, circumstances, reasons
 from benchmark.rerun.compare import (
     ImageComparison,
@@ -24,7 +26,7 @@ from benchmark.rerun.compare import (
 )
 from benchmark.rerun.options import Pictures, options_of
 from benchmark.rerun.requirements import require_same
-from benchmark.run import Existing, Manifest, RunDirectory, sha256_of
+from benchmark.run import Existing, RunDirectory
 from benchmark.scoring import metric_classes
 
 __all__ = ["Pictures", "Reproduction", "rerun"]

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from benchmark.files import sha256_of
 from benchmark.pictures import decode_png
-from benchmark.run import ChunkRecord, RunDirectory, sha256_of
+from benchmark.records import ChunkRecord
+from benchmark.run import RunDirectory
 from benchmark.stats import cluster_t_interval
 
 

@@ -10,7 +10,8 @@ from benchmark import registry
 from benchmark.config import MixturePart, Protocol, load_protocol
 from benchmark.errors import DataError, UsageError
 from benchmark.launch import RunOptions
-from benchmark.run import Existing, Manifest
+from benchmark.records import Manifest
+from benchmark.run import Existing
 from benchmark.targets import TargetOptions
 
 

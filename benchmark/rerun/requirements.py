@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.config import ResolvedRun
 from benchmark.errors import UsageError
-from benchmark.run import Manifest
+from benchmark.records import Manifest
 from benchmark.zoo import ModelZoo
 
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from benchmark.environment import is_rank_zero
 from benchmark.errors import UsageError
+from benchmark.files import sha256_of
 from benchmark.finish import quiet_libraries
-from benchmark.run import sha256_of
 from benchmark.sweep.estimate import Standing, standings, total_left
 from benchmark.sweep.execute import SweepOutcome, execute
 from benchmark.sweep.file import read_sweep

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.errors import RunDirectoryError
-from benchmark.run import Manifest, RunDirectory
+from benchmark.records import Manifest
+from benchmark.run import RunDirectory
 from benchmark.sweep.plan import Plan, PlannedRun
 
 OWN, NEAREST, PROFILE, UNKNOWN = "own chunks", "nearest run", "profile", "unknown"

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import RunDirectoryError
-from benchmark.run import explain_write_errors, write_atomically
+from benchmark.files import explain_write_errors, write_atomically
 from benchmark.sweep.plan import Plan, PlannedRun, Shard
 
 NAME = "sweep.json"

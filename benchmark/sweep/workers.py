@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.errors import UsageError
-from benchmark.run import explain_write_errors
+from benchmark.files import explain_write_errors
 from benchmark.sweep.messages import ATTEMPT, CACHE_VARIABLE, OPTIONS
 from benchmark.sweep.plan import PlannedRun
 from benchmark.sweep.session import Attempt

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark.errors import BenchError
-from benchmark.run import ChunkRecord, Manifest, RunDirectory, sha256_of
+from benchmark.files import sha256_of
+from benchmark.records import ChunkRecord, Manifest
+from benchmark.run import RunDirectory
 from benchmark.verify.findings import Check, Tally
 from benchmark.zoo.registry import model_card
 

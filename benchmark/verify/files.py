@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.config import Protocol, canonical_json
+from benchmark.files import sha256_of
 from benchmark.pictures import GROUP, decode_png
-from benchmark.run import ChunkRecord, Manifest, RunDirectory, merge_samples, sha256_of
+from benchmark.records import ChunkRecord, Manifest, merge_samples
+from benchmark.run import RunDirectory
 from benchmark.verify.findings import Check, Tally
 
 # Pillow and pyarrow raise all of these on damaged files

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmark import registry
-from benchmark.run import ChunkRecord, Manifest, RunDirectory, merge_samples
+from benchmark.records import ChunkRecord, Manifest, merge_samples
+from benchmark.run import RunDirectory
 from benchmark.scoring import SCHEMA, ScoredSample, metric_classes
 from benchmark.summary import summarise
 from benchmark.verify.files import DAMAGE

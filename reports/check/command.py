@@ -11,11 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from benchmark.errors import BenchError, UsageError
+from benchmark.files import write_atomically
 from benchmark.regression.check import CheckError, check, made_again
 from benchmark.regression.freeze import freeze
 from benchmark.regression.reference import find_reference, read_reference
 from benchmark.rerun.options import Pictures
-from benchmark.run import RunDirectory, write_atomically
+from benchmark.run import RunDirectory
 from reports.check.annotations import workflow_commands
 from reports.check.junit import to_junit
 from reports.check.markdown import to_markdown

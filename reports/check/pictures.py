@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.files import explain_write_errors, write_atomically
 from benchmark.pictures import Pixels, encode_png
 from benchmark.regression.check import CheckResult
-from benchmark.run import RunDirectory, explain_write_errors, write_atomically
+from benchmark.run import RunDirectory
 
 SIDE = 128  # smaller pictures are enlarged by a whole factor
 GAP = 4

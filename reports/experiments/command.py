@@ -17,8 +17,8 @@ from rich.text import Text
 from benchmark import __version__
 from benchmark.config import load_protocol
 from benchmark.environment import command_line
+from benchmark.files import explain_write_errors, write_atomically
 from benchmark.finish import quiet_libraries
-from benchmark.run import explain_write_errors, write_atomically
 from benchmark.sweep.command import Execution, announce, duration, plan_json
 from benchmark.sweep.estimate import standings
 from benchmark.sweep.execute import SweepOutcome, execute

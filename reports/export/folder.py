@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark import __version__
 from benchmark.environment import command_line
 from benchmark.errors import RunDirectoryError
-from benchmark.run import explain_write_errors, sha256_of
+from benchmark.files import explain_write_errors, sha256_of
 from reports.export.records import ScoredRun, Status
 
 RECORD = "export.json"

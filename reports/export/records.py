@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import RunDirectoryError, UsageError
-from benchmark.run import Manifest, RunDirectory
+from benchmark.records import Manifest
+from benchmark.run import RunDirectory
 from benchmark.scoring import ScoredSample
 
 Row = dict[str, Any]

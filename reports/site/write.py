@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from benchmark.errors import UsageError
-from benchmark.run import explain_write_errors
+from benchmark.files import explain_write_errors
 from reports.board import Board, Report, Row
 from reports.site import names
 from reports.site.gallery import gallery_script

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import RunDirectoryError, UsageError
-from benchmark.run import RunDirectory, explain_write_errors, write_atomically
+from benchmark.files import explain_write_errors, write_atomically
+from benchmark.run import RunDirectory
 from reports.collect import CollectedRun, collect
 from reports.study.form import minutes_needed, render_form
 from reports.study.key import FORM_FILE, KEY_FILE, StudyKey, with_study_id

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import DataError, UsageError
+from benchmark.files import explain_write_errors, write_atomically
 from benchmark.noise import derived_seed
-from benchmark.run import explain_write_errors, write_atomically
 from benchmark.stats import holm
 from benchmark.stats.inputs import Floats, Ints
 from reports.study.agreement import icc, krippendorff_alpha

@@ -176,7 +176,8 @@ def _finish_one_sample(plan: Plan, place: int, seconds: float) -> None:
     import hashlib
 
     from benchmark.pictures import encode_png
-    from benchmark.run import ChunkRecord, Manifest, RunDirectory, SampleRecord
+    from benchmark.records import ChunkRecord, Manifest, SampleRecord
+    from benchmark.run import RunDirectory
     from tests.runs import picture
 
     run = plan.runs[place]
