@@ -112,14 +112,7 @@ def merge_samples(
         )  # fmt: skip
         for sample in record.samples:
             found[sample.sample_id] = ScoredSample(
-                sample_id=sample.sample_id,
-                image_id=sample.image_id,
-                prompt_id=sample.prompt_id,
-                prompt=sample.prompt,
-                source_prompt=sample.source_prompt,
-                domain=sample.domain,
-                status=sample.status,
-                reason=sample.reason,
+                **sample.model_dump(exclude={"sha256"}),
                 seconds=record.seconds / len(record.samples),
                 peak_memory_mib=record.peak_memory_mib,
                 warm=record.warm,

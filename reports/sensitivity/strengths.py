@@ -18,6 +18,7 @@ from benchmark import DEFAULT_PROTOCOL
 from benchmark.errors import BenchError
 from benchmark.launch import RunOptions, resolve
 from benchmark.ours import Job, QSAttnStyleTransfer, Targets
+from benchmark.ours_config import QSAttnConfig
 from benchmark.predict import stylize_chunk
 from benchmark.targets import TargetOptions
 
@@ -30,7 +31,9 @@ class Measured(QSAttnStyleTransfer):
             each step.
     """
 
-    strengths: defaultdict[str, list[float]]
+    def __init__(self, config: QSAttnConfig) -> None:
+        super().__init__(config)
+        self.strengths: defaultdict[str, list[float]] = defaultdict(list)
 
     def _gradient(self, x0_hat: Tensor, step: int, job: Job, targets: Targets) -> Tensor:
         usual = self._weights
@@ -69,7 +72,6 @@ def strengths_on(
     )  # fmt: skip
     assert isinstance(plan.method, QSAttnStyleTransfer)
     method = Measured(plan.method.config)
-    method.strengths = defaultdict(list)
     method.prepare(plan.zoo)
     chunks = plan.data_module()
     for number in range(chunks.chunk_count):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -20,7 +17,6 @@ from benchmark.ours import QSAttnStyleTransfer
 from benchmark.sweep.file import read_sweep
 from reports.collect import read_run
 from reports.sensitivity.curves import CENTRE, main, points_of
-from reports.sensitivity.photos import write_photos
 from reports.sensitivity.strengths import strengths_on
 from tests.runs import write_sweep
 
@@ -111,23 +107,6 @@ def test_the_shipped_sweeps_change_one_number_of_their_first_point(file: Path) -
     if file.stem == "weighted":
         usual = method_config("ours", QSAttnStyleTransfer, protocol, None, ())
         assert centre == usual.model_dump()
-
-
-def test_photos_are_the_first_of_the_training_split(tmp_path: Path) -> None:
-    stored = []
-    for shade in (0, 128, 255):
-        buffer = io.BytesIO()
-        Image.new("RGB", (128, 128), (shade, 0, 0)).save(buffer, "JPEG")
-        stored.append({"image": buffer.getvalue(), "id": str(shade)})
-    pq.write_table(pa.Table.from_pylist(stored), tmp_path / "dogs-train.parquet")
-    written = write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
-    assert [path.name for path in written] == ["dogs-000.png", "dogs-001.png"]
-    with Image.open(written[1]) as picture:
-        assert picture.size == (128, 128) and abs(picture.getpixel((5, 5))[0] - 128) < 4
-    with pytest.raises(FileExistsError, match="not empty"):
-        write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
-    with pytest.raises(FileNotFoundError, match="faces-train"):
-        write_photos(tmp_path, "faces", 2, tmp_path / "others")
 
 
 def test_the_strength_of_a_loss_is_that_of_its_own_weighted_gradient(tmp_path: Path) -> None:

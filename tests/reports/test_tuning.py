@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import reports.tuning
 from benchmark import registry
@@ -12,6 +16,7 @@ from benchmark.config import load_protocol, method_config
 from benchmark.errors import UsageError
 from benchmark.sweep.file import read_sweep
 from benchmark.sweep.folder import SweepRecord
+from reports.tuning.photos import write_photos
 from reports.tuning.rank import candidates_of, main
 from tests.runs import write_sweep
 
@@ -77,3 +82,20 @@ def test_the_protocol_holds_a_point_of_each_search(file: Path) -> None:
         for _, point in found.points()
     ]
     assert any(all(taken[key] == value for key, value in point.items()) for point in points)
+
+
+def test_photos_are_the_first_of_the_training_split(tmp_path: Path) -> None:
+    stored = []
+    for shade in (0, 128, 255):
+        buffer = io.BytesIO()
+        Image.new("RGB", (128, 128), (shade, 0, 0)).save(buffer, "JPEG")
+        stored.append({"image": buffer.getvalue(), "id": str(shade)})
+    pq.write_table(pa.Table.from_pylist(stored), tmp_path / "dogs-train.parquet")
+    written = write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
+    assert [path.name for path in written] == ["dogs-000.png", "dogs-001.png"]
+    with Image.open(written[1]) as picture:
+        assert picture.size == (128, 128) and abs(picture.getpixel((5, 5))[0] - 128) < 4
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_photos(tmp_path, "dogs", 2, tmp_path / "photos")
+    with pytest.raises(FileNotFoundError, match="faces-train"):
+        write_photos(tmp_path, "faces", 2, tmp_path / "others")

@@ -1,6 +1,6 @@
 """Training photographs as a folder of PNG, for sweeps whose result may become a default.
 
-``python -m reports.sensitivity.photos --corpus CORPUS --domain dogs --count 4 --out DIR``. The
+``python -m reports.tuning.photos --corpus CORPUS --domain dogs --count 4 --out DIR``. The
 benchmark's own images are never searched over: a default that was tuned on them would be scored on
 what it was tuned on.
 """
@@ -39,7 +39,7 @@ def write_photos(corpus: Path, domain: str, count: int, out: Path) -> list[Path]
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m reports.sensitivity.photos", description=(__doc__ or "").split("\n\n")[0]
+        prog="python -m reports.tuning.photos", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--corpus", type=Path, required=True, help="folder of Parquet files")
     parser.add_argument("--domain", default="dogs", help="faces, dogs, bedrooms, objects, ...")
