@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 Zeroed = TypeVar("Zeroed", bound=nn.Module)
 
-_NORM_GROUPS = 32  # fixed in the official code: every channel count must be a multiple of it
-
 
 class UNetConfig(BaseModel):
     """Architecture of a :class:`UNet`; the official names where they are clear.
@@ -44,6 +42,9 @@ class UNetConfig(BaseModel):
     resblock_updown: bool = True
     use_scale_shift_norm: bool = True
     use_new_attention_order: bool = False
+    norm_groups: int = Field(
+        default=32, gt=0, description="fixed in the official code; all channel counts are multiples"
+    )
 
     @property
     def out_channels(self) -> int:
@@ -76,8 +77,8 @@ def timestep_embedding(timesteps: Tensor, dim: int, max_period: float = 10_000.0
     return torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1)
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_NORM_GROUPS, channels)
+def _norm(channels: int, config: UNetConfig) -> nn.GroupNorm:
+    return nn.GroupNorm(config.norm_groups, channels)
 
 
 def _zero(module: Zeroed) -> Zeroed:
@@ -127,12 +128,12 @@ class ResBlock(nn.Module):
         elif down:
             self.resample = Downsample(channels, use_conv=False)
         self.in_layers = nn.Sequential(
-            _norm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            _norm(channels, config), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         emb_width = 2 * out_channels if config.use_scale_shift_norm else out_channels
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_width))
         self.out_layers = nn.Sequential(
-            _norm(out_channels),
+            _norm(out_channels, config),
             nn.SiLU(),
             nn.Dropout(config.dropout),
             _zero(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -172,7 +173,7 @@ class AttentionBlock(nn.Module):
                 )
             self.num_heads = channels // config.num_head_channels
         self.new_order = config.use_new_attention_order
-        self.norm = _norm(channels)
+        self.norm = _norm(channels, config)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = _zero(nn.Conv1d(channels, channels, 1))
 
@@ -277,7 +278,7 @@ class UNet(nn.Module):
                 self.output_blocks.append(BlockSequence(*layers))
 
         self.out = nn.Sequential(
-            _norm(channels),
+            _norm(channels, config),
             nn.SiLU(),
             _zero(nn.Conv2d(first_channels, config.out_channels, 3, padding=1)),
         )

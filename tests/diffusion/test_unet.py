@@ -132,3 +132,25 @@ def test_labels_are_needed_exactly_where_there_are_classes(tmp_path: Path) -> No
         loaded("class_conditional", UNETS["class_conditional"], tmp_path)(x, t)
     with pytest.raises(ValueError, match="does not take class labels"):
         loaded("ffhq", UNETS["ffhq"], tmp_path)(x, t, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(("groups", "sees_colour"), [(32, False), (8, True)])
+def test_fewer_groups_than_channels_let_a_pictures_mean_colour_through(
+    groups: int, sees_colour: bool
+) -> None:
+    """Why the mini model has 8 groups: with as many as channels each loses its own mean."""
+    config = UNetConfig(
+        image_size=16, model_channels=32, channel_mult=(1, 2), num_res_blocks=1,
+        attention_resolutions=(), norm_groups=groups,
+    )  # fmt: skip
+    model = UNet(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    seen: list[torch.Tensor] = []
+    model.out[0].register_forward_hook(lambda _m, _i, output: seen.append(output.mean((0, 2, 3))))
+    picture_ = torch.randn(1, 3, 16, 16, generator=generator)
+    with torch.no_grad():
+        for shift in (0.0, 1.0):
+            model(picture_ + shift, torch.tensor([500]))
+    assert bool((seen[0] - seen[1]).abs().max() > 0.01) == sees_colour

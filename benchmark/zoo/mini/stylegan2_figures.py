@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,15 +59,20 @@ def likeness(vgg: VggFeatures, pictures: Tensor, images: Tensor, name: str) -> d
     }
 
 
-def neighbour_distance(pictures: Tensor, bank: Tensor) -> float:
-    """Median root mean square difference to the nearest of the bank, mirrored ones included."""
+def nearest(pictures: Tensor, bank: Tensor) -> Tensor:
+    """Root mean square difference to the nearest of the bank, mirrored ones included: [N]."""
 
     def small(x: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(x, SIDE).flatten(1)
 
     others = torch.cat([small(bank), small(bank.flip(3))])
-    distances = torch.cdist(small(pictures), others).min(1).values
-    return float(distances.median() / float(others.shape[1]) ** 0.5)
+    distances: Tensor = torch.cdist(small(pictures), others).min(1).values
+    return distances / math.sqrt(others.shape[1])
+
+
+def neighbour_distance(pictures: Tensor, bank: Tensor) -> float:
+    """Median of :func:`nearest`."""
+    return float(nearest(pictures, bank).median())
 
 
 def figures(model: StyleGan2, trained_on: Tensor, held_out: Tensor) -> dict[str, float]:

@@ -36,18 +36,33 @@ SHOWN = 12  # samples of each class on the sheet
 
 
 @torch.no_grad()
-def draw(unet: UNet, label: int, count: int, respacing: int, draws: torch.Generator) -> Tensor:
+def draw(
+    unet: UNet, label: int, count: int, respacing: int, draws: torch.Generator, *,
+    guidance: float = 1.0,
+) -> Tensor:  # fmt: skip
     """Pictures [N, 3, 64, 64] in [-1, 1] of a class, by DDIM from noise.
 
     x0_hat is clipped to the range of pictures at every step, as guided diffusion does when it
     samples.
+
+    Args:
+        guidance: classifier-free (Ho & Salimans 2022, arXiv 2207.12598): the noise is
+            eps_unconditional + guidance * (eps_class - eps_unconditional); 1 is the class alone.
     """
     process = DiffusionProcess(Schedule.linear(respacing))
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        labels = torch.full((len(x),), label)
+        output: Tensor = unet(x, t, labels)
+        if guidance != 1.0:
+            without: Tensor = unet(x, t, torch.full_like(labels, CLASSES.index("unconditional")))
+            output = without + guidance * (output - without)
+        return output
+
     parts = []
-    for noise in torch.split(torch.randn(count, 3, SIDE, SIDE, generator=draws), PART):
-        x, labels = noise, torch.full((len(noise),), label)
+    for x in torch.split(torch.randn(count, 3, SIDE, SIDE, generator=draws), PART):
         for step in reversed(range(respacing)):
-            x0 = process.predict(lambda x, t: unet(x, t, labels), x, step).x0_hat.clamp(-1, 1)  # noqa: B023
+            x0 = process.predict(denoise, x, step).x0_hat.clamp(-1, 1)
             x = process.implicit_step(x0, process.eps_from_x0(x, step, x0), step, 0.0, None)
         parts.append(x)
     return torch.cat(parts).clamp(-1, 1)
@@ -97,8 +112,8 @@ def figures(samples: dict[str, Tensor], folder: Path, judge: ClipEncoder) -> dic
 
 
 def sheet(samples: dict[str, Tensor], path: Path) -> None:
-    """A row of samples for each domain, twice as large as they are."""
-    rows = [torch.cat(list(pictures[:SHOWN]), dim=2) for pictures in samples.values()]
+    """A row of pictures for each key, twice as large as they are."""
+    rows = [torch.cat(list(pictures), dim=2) for pictures in samples.values()]
     grid = torch.cat(rows, dim=1).add(1).mul(127.5).round().byte().permute(1, 2, 0).numpy()
     picture = Image.fromarray(grid)
     picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(path)
@@ -113,6 +128,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of sheet and figures")
     parser.add_argument("--count", type=int, default=500, help="samples in all")
     parser.add_argument("--respacing", type=int, default=50, help="steps")
+    parser.add_argument(
+        "--guidance", type=float, default=1.0, help="classifier-free; 1 is the class alone"
+    )
     given = parser.parse_args()
     zoo = ModelZoo({"denoiser": "mini-unet", "judge": "mini-clip-score"})
     draws = torch.Generator().manual_seed(0)
@@ -120,7 +138,12 @@ def main() -> int:
         unet = zoo.denoiser().unet
         samples = {
             domain: draw(
-                unet, CLASSES.index(domain), given.count // len(CONTENT), given.respacing, draws
+                unet,
+                CLASSES.index(domain),
+                given.count // len(CONTENT),
+                given.respacing,
+                draws,
+                guidance=given.guidance,
             )
             for domain in CONTENT
         }
@@ -129,7 +152,7 @@ def main() -> int:
     except (BenchError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code if isinstance(error, BenchError) else 1
-    sheet(samples, given.out / "samples.png")
+    sheet({name: row[:SHOWN] for name, row in samples.items()}, given.out / "samples.png")
     (given.out / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0

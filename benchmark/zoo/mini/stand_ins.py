@@ -1,0 +1,154 @@
+"""The pictures that stand in for the datasets: ``python -m benchmark.zoo.mini.stand_ins``.
+
+The mini U-Net draws them. Of each dataset's candidates
+
+1. those are left out that lie nearer to a photograph it was trained on than nineteen of twenty
+   held-out photographs do, so that nothing of the corpus is given away;
+2. half stay: those of which ``mini-clip-guide`` says most clearly that they are photographs (or
+   paintings) of the domain. The judge of the benchmark has no say;
+3. the clearest comes first, and then always the one that is least like any chosen before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark import registry
+from benchmark.errors import BenchError
+from benchmark.pictures import encode_png
+from benchmark.zoo.clip import ClipEncoder
+from benchmark.zoo.models import ModelZoo
+from data.cards import load_card
+
+from . import corpus
+from .clip import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
+from .stylegan2_figures import nearest
+from .unet import CLASSES, to_model_range
+from .unet_samples import draw, embeddings, sheet
+
+CANDIDATES = 96
+KEPT = 16
+RESPACING = 100
+GUIDANCE = 2.0
+TOO_NEAR = 0.05  # quantile of the held-out photographs' distances
+NAMES = {
+    "faces": "face", "dogs": "dog", "bedrooms": "bedroom", "objects": "object",
+    "paintings": "painting",
+}  # fmt: skip
+
+
+def clearness(guide: ClipEncoder, seen: Tensor, domain: str) -> Tensor:
+    """How clearly each picture is of its domain and in no style of the zoo: [N].
+
+    The cosine with the domain's prompt beyond that with the nearest other domain's, plus, but for
+    paintings, the same of "Photo" among the styles.
+
+    Args:
+        seen: embeddings [N, D] of length 1.
+    """
+    found = _margin(guide, seen, CONTENT_PROMPTS, CONTENT.index(domain))
+    if domain != "paintings":
+        found += _margin(guide, seen, STYLE_PROMPTS, STYLE_PROMPTS.index("Photo"))
+    return found
+
+
+def _margin(guide: ClipEncoder, seen: Tensor, prompts: tuple[str, ...], wanted: int) -> Tensor:
+    cosines = seen @ F.normalize(guide.encode_text(prompts), dim=1).T
+    others = cosines.clone()
+    others[:, wanted] = -torch.inf
+    margin: Tensor = cosines[:, wanted] - others.max(1).values
+    return margin
+
+
+def varied(seen: Tensor, clear: Tensor, count: int) -> list[int]:
+    """Places of ``count`` pictures: the clearest, then always the least like those before."""
+    chosen = [int(clear.argmax())]
+    while len(chosen) < count:
+        likeness = (seen @ seen[chosen].T).max(1).values
+        likeness[chosen] = torch.inf
+        chosen.append(int(likeness.argmin()))
+    return chosen
+
+
+@torch.no_grad()
+def select(
+    pictures: Tensor, domain: str, trained_on: Tensor, held_out: Tensor, guide: ClipEncoder,
+    count: int,
+) -> Tensor:  # fmt: skip
+    """The chosen ones of the candidates [N, 3, 64, 64] in [-1, 1], by the rule above.
+
+    Raises:
+        BenchError: too few are left.
+    """
+    limit = nearest(held_out, trained_on).quantile(TOO_NEAR)
+    pictures = pictures[nearest(pictures, trained_on) >= limit]
+    if len(pictures) < 2 * count:
+        raise BenchError(
+            f"only {len(pictures)} candidates for {domain} are no near-copies of training "
+            f"photographs; {2 * count} are needed: draw more of them with --candidates"
+        )
+    seen = embeddings(guide, pictures)
+    clear = clearness(guide, seen, domain)
+    best = clear.topk(len(clear) // 2).indices.sort().values
+    return pictures[best[varied(seen[best], clear[best], count)]]
+
+
+def write(pictures: Tensor, dataset: str, domain: str, out: Path) -> str:
+    """PNG files into a folder of the dataset; the lines that its card needs."""
+    folder = out / dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["embedded:"]
+    for number, picture in enumerate(pictures, 1):
+        pixels = picture.add(1).mul(127.5).round().byte().permute(1, 2, 0).numpy()
+        data, name = encode_png(pixels), f"{NAMES[domain]}-{number:02}"
+        (folder / f"{name}.png").write_bytes(data)
+        lines.append(f'- {{id: {name}, sha256: "{hashlib.sha256(data).hexdigest()}"}}')
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.zoo.mini.stand_ins",
+        description="Draw the pictures that stand in for the datasets.",
+    )
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of Parquet files")
+    parser.add_argument(
+        "--out", type=Path, required=True,
+        help="a folder of pictures for each dataset, the lines of its card, and a sheet",
+    )  # fmt: skip
+    parser.add_argument("--candidates", type=int, default=CANDIDATES, help="of each dataset")
+    parser.add_argument("--respacing", type=int, default=RESPACING, help="steps of DDIM")
+    given = parser.parse_args()
+    zoo = ModelZoo({"denoiser": "mini-unet", "guide": "mini-clip-guide"})
+    chosen: dict[str, Tensor] = {}
+    try:
+        unet, guide = zoo.denoiser().unet, zoo.clip("guide")
+        for seed, dataset in enumerate(registry.names(registry.DATASETS)):
+            domain = load_card(dataset).domain
+            trained_on, held_out = (
+                to_model_range(torch.from_numpy(corpus.load(given.corpus, split, (domain,)).pixels))
+                for split in ("train", "test")
+            )
+            candidates = draw(
+                unet, CLASSES.index(domain), given.candidates, given.respacing,
+                torch.Generator().manual_seed(seed), guidance=GUIDANCE,
+            )  # fmt: skip
+            chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
+            lines = write(chosen[dataset], dataset, domain, given.out)
+            (given.out / f"{dataset}.yaml").write_text(lines, encoding="utf-8")
+    except (BenchError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code if isinstance(error, BenchError) else 1
+    sheet(chosen, given.out / "sheet.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
