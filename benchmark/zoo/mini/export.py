@@ -88,7 +88,7 @@ def export(
         "training": {
             "command": command,
             "steps": state.step,
-            "batch_size": recipe.batch_size * recipe.schedule.shares,
+            "batch_size": recipe.batch_size,
             "seed": recipe.seed,
             "seconds": round(state.seconds),
             "hardware": hardware,

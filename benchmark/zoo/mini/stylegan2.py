@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"--steps {steps} --device {device.type} --export"
         )
         state = TrainState(
-            training.model, training.ema, training.optimizer, training.step, training.seconds
+            training.model, training.ema, [training.optimizer], training.step, training.seconds
         )
         export(
             cast(Recipe, recipe),  # it has all that is read of it

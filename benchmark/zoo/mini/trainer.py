@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .muon import Muon
+
 log = logging.getLogger(__name__)
 
 LossFn = Callable[[nn.Module, int, torch.Generator], tuple[Tensor, dict[str, float]]]
@@ -27,9 +29,11 @@ class Schedule:
     """How long and how fast one model is trained.
 
     Attributes:
-        shares: batches of the recipe's size whose mean gradient makes a step. They are computed
-            beside each other, a thread each: small networks lose a third of two cores otherwise.
+        shares: parts of a step's batch that are computed beside each other, a thread each: small
+            networks lose a third of two cores otherwise. A recipe's loss is of one of them.
         hold: share of the steps at the peak of the learning rate, before the cosine.
+        adamw_only: Muon trains weights of two dimensions or more but for those whose names begin
+            with one of these; None leaves everything to AdamW.
     """
 
     steps: int
@@ -41,6 +45,7 @@ class Schedule:
     grad_clip: float = 1.0
     shares: int = 1
     hold: float = 0.0
+    adamw_only: tuple[str, ...] | None = None
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, the peak, then a cosine down to a twentieth of the peak."""
@@ -74,7 +79,7 @@ class Recipe(Protocol):
     def loss(
         self, model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one batch. The batch depends on ``generator`` (seeded by the step) alone."""
+        """Loss of one batch. It depends on ``generator`` (seeded by step and share) alone."""
 
     def finish(self, model: nn.Module) -> nn.Module:
         """The part of the trained model that ships."""
@@ -92,7 +97,7 @@ class TrainState:
 
     model: nn.Module
     ema: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -103,7 +108,7 @@ class TrainState:
             {
                 "model": self.model.state_dict(),
                 "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
                 "seconds": self.seconds,
             },
@@ -115,7 +120,8 @@ class TrainState:
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         self.step, self.seconds = saved["step"], saved["seconds"]
 
 
@@ -130,17 +136,29 @@ def _update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
 def resume(recipe: Recipe, work_dir: Path, device: torch.device) -> TrainState:
     """State of a training run, from its checkpoint if there is one, else untrained."""
     model = recipe.build().to(device)
-    schedule = recipe.schedule
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule.learning_rate, betas=schedule.betas,
-        weight_decay=schedule.weight_decay,
-    )  # fmt: skip
-    state = TrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer)
+    state = TrainState(
+        model, copy.deepcopy(model).requires_grad_(False), _optimizers(model, recipe.schedule)
+    )
     checkpoint = work_dir / f"{recipe.name}.ckpt"
     if checkpoint.is_file():
         state.restore(checkpoint, device)
         log.info("%s: resumed at step %d", recipe.name, state.step)
     return state
+
+
+def _optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    ours: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        except_for = schedule.adamw_only
+        matrix = except_for is not None and parameter.ndim >= 2 and not name.startswith(except_for)
+        (ours if matrix else others).append(parameter)
+    adamw = torch.optim.AdamW(
+        others, lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
+    )
+    if not ours:
+        return [adamw]
+    return [adamw, Muon(ours, schedule.learning_rate, threads=schedule.shares)]
 
 
 def train(
@@ -159,18 +177,20 @@ def train(
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = work_dir / f"{recipe.name}.ckpt"
     state = resume(recipe, work_dir, device)
-    model, optimizer, schedule = state.model, state.optimizer, recipe.schedule
+    model, schedule = state.model, recipe.schedule
     curve_path = work_dir / f"{recipe.name}.csv"
     clock = time.monotonic()
     saved_at = clock
     averages: dict[str, float] = {}
     for step in _steps(state.step, schedule.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate_at(step)
+        for optimizer in state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate_at(step)
         model.train()
         parts = _set_gradients(recipe, model, step, seed, device)
         nn.utils.clip_grad_norm_(model.parameters(), schedule.grad_clip)
-        optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
         # a short average while the weights still move fast
         _update_ema(state.ema, model, min(schedule.ema_decay, (step + 1) / (step + 10)))
         state.step = step + 1

@@ -61,11 +61,17 @@ class UNetRecipe:
     domains: tuple[str, ...] = corpus.DOMAINS
 
     def __init__(
-        self, folder: Path, cache: Path, *, steps: int, batch_size: int = 16, copies: int = 2
+        self, folder: Path, cache: Path, *, steps: int, batch_size: int = 32, copies: int = 2
     ) -> None:
         self.batch_size = batch_size
         self.schedule = Schedule(
-            steps=steps, learning_rate=8e-4, ema_decay=0.999, shares=2, hold=0.2
+            steps=steps,
+            learning_rate=8e-4,
+            warmup=100,
+            ema_decay=0.998,
+            shares=2,
+            hold=0.2,
+            adamw_only=("input_blocks.0.", "out.", "label_emb."),
         )
         photos = corpus.load(folder, "train")
         self._photos = torch.from_numpy(photos.pixels)
@@ -94,10 +100,11 @@ class UNetRecipe:
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures, their labels and timesteps."""
-        t = self._timesteps(self.batch_size, generator)
-        a = torch.randint(len(self._photos), (self.batch_size,), generator=generator)
-        b = torch.randint(len(self._styled), (self.batch_size,), generator=generator)
-        styled = torch.rand(self.batch_size, generator=generator) < STYLISED_SHARE
+        count = self.batch_size // self.schedule.shares
+        t = self._timesteps(count, generator)
+        a = torch.randint(len(self._photos), (count,), generator=generator)
+        b = torch.randint(len(self._styled), (count,), generator=generator)
+        styled = torch.rand(count, generator=generator) < STYLISED_SHARE
         styled &= t < TRANSFER_TIMESTEPS
         pixels = torch.where(styled[:, None, None, None], self._styled[b], self._photos[a])
         labels = torch.where(styled, self._styled_labels[b], self._photo_labels[a])
