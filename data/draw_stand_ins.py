@@ -1,4 +1,4 @@
-"""The pictures that stand in for the datasets: ``python -m benchmark.zoo.mini.stand_ins``.
+"""The pictures that stand in for the datasets: ``python -m data.draw_stand_ins``.
 
 The mini U-Net draws them. Of each dataset's candidates
 
@@ -24,14 +24,13 @@ from benchmark import registry
 from benchmark.errors import BenchError
 from benchmark.pictures import encode_png
 from benchmark.zoo.clip import ClipEncoder
+from benchmark.zoo.mini import corpus
+from benchmark.zoo.mini.clip import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
+from benchmark.zoo.mini.stylegan2_figures import nearest
+from benchmark.zoo.mini.unet import CLASSES, to_model_range
+from benchmark.zoo.mini.unet_samples import draw, embeddings, sheet
 from benchmark.zoo.models import ModelZoo
 from data.cards import load_card
-
-from . import corpus
-from .clip import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
-from .stylegan2_figures import nearest
-from .unet import CLASSES, to_model_range
-from .unet_samples import draw, embeddings, sheet
 
 CANDIDATES = 96
 KEPT = 16
@@ -115,7 +114,7 @@ def write(pictures: Tensor, dataset: str, domain: str, out: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmark.zoo.mini.stand_ins",
+        prog="python -m data.draw_stand_ins",
         description="Draw the pictures that stand in for the datasets.",
     )
     parser.add_argument("--corpus", type=Path, required=True, help="folder of Parquet files")

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from benchmark import registry
 from benchmark.errors import BenchError
-from benchmark.zoo.mini import corpus, stand_ins
+from benchmark.zoo.mini import corpus
 from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_samples import embeddings
 from benchmark.zoo.models import ModelZoo
+from data import draw_stand_ins
 
 ZOO = ModelZoo({"guide": "mini-clip-guide"})
 
@@ -29,7 +30,7 @@ def test_the_clearest_comes_first_and_then_the_least_like() -> None:
     angles = torch.deg2rad(torch.tensor([0.0, 5.0, 60.0, 95.0, 180.0]))
     seen = torch.stack([angles.cos(), angles.sin()], dim=1)
     clear = torch.tensor([0.5, 0.9, 0.1, 0.2, 0.3])
-    assert stand_ins.varied(seen, clear, 3) == [1, 4, 3]
+    assert draw_stand_ins.varied(seen, clear, 3) == [1, 4, 3]
 
 
 def test_a_photograph_of_the_domain_is_clearer_than_one_of_another(tiny_corpus: Path) -> None:
@@ -37,7 +38,7 @@ def test_a_photograph_of_the_domain_is_clearer_than_one_of_another(tiny_corpus: 
     faces, rockets = (
         embeddings(guide, bank(tiny_corpus, name, "train")) for name in ("faces", "objects")
     )
-    as_faces = stand_ins.clearness(guide, torch.cat([faces, rockets]), "faces")
+    as_faces = draw_stand_ins.clearness(guide, torch.cat([faces, rockets]), "faces")
     assert as_faces[: len(faces)].median() > as_faces[len(faces) :].max()
 
 
@@ -45,21 +46,21 @@ def test_copies_of_training_photographs_are_left_out(tiny_corpus: Path) -> None:
     trained_on, held_out = (bank(tiny_corpus, "faces", split) for split in ("train", "test"))
     others = bank(tiny_corpus, "bedrooms", "train")
     candidates = torch.cat([trained_on[:6], trained_on[:2].flip(3), others[:4]])
-    chosen = stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 2)
+    chosen = draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 2)
     for picture in chosen:
         assert any(torch.equal(picture, other) for other in others)
     with pytest.raises(BenchError, match=r"only 4 candidates for faces.*--candidates"):
-        stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 3)
+        draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 3)
 
 
 def test_the_command_writes_pictures_and_the_lines_of_the_cards(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(stand_ins, "KEPT", 2)
+    monkeypatch.setattr(draw_stand_ins, "KEPT", 2)
     words = ["--corpus", str(tiny_corpus), "--out", str(tmp_path), "--candidates", "4"]
-    monkeypatch.setattr("sys.argv", ["stand_ins", *words, "--respacing", "2"])
-    assert stand_ins.main() == 0
+    monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words, "--respacing", "2"])
+    assert draw_stand_ins.main() == 0
     for dataset in registry.names(registry.DATASETS):
         listed = yaml.safe_load((tmp_path / f"{dataset}.yaml").read_text())["embedded"]
         assert len(listed) == 2
@@ -70,6 +71,6 @@ def test_the_command_writes_pictures_and_the_lines_of_the_cards(
                 assert image.size == (64, 64)
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (2 * 2 * 64, 2 * 6 * 64)
-    monkeypatch.setattr("sys.argv", ["stand_ins", *words, "--corpus", str(tmp_path)])
-    assert stand_ins.main() == 1
+    monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words, "--corpus", str(tmp_path)])
+    assert draw_stand_ins.main() == 1
     assert "has no dogs-train.parquet" in capsys.readouterr().err
