@@ -59,7 +59,7 @@ def _vqgan(corpus: Path, cache: Path, steps: int) -> Recipe:
     return VqGanRecipe(corpus, cache, steps=steps)
 
 
-# the steps of the shipped models
+# the steps of the shipped models, but for unet, which ships from an older recipe (docs/mini-zoo.md)
 MODELS: dict[str, tuple[Make, int]] = {
     "unet": (_unet, 2000),
     "clip-guide-base": (_clip("clip-guide-base"), 4000),  # what clip-guide starts from
