@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from baselines.zecon import ZeConConfig
+from benchmark.diffusion.unet import NoiseOfVelocity
 from benchmark.errors import UsageError
 from benchmark.interface import (
     Guidance,
@@ -103,6 +104,9 @@ def official_unet(config: Mapping[str, Any]) -> nn.Module:
         resblock_updown=config.get("resblock_updown", True),
         use_new_attention_order=config.get("use_new_attention_order", False),
     )
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm):  # always 32 groups in the official code
+            module.num_groups = config.get("norm_groups", module.num_groups)
     return model.eval().requires_grad_(False)
 
 
@@ -116,16 +120,22 @@ def official_process(respacing: str) -> Any:
 
 
 class Labelled(nn.Module):
-    """The official U-Net with the class label that the official editors have no argument for."""
+    """The official U-Net with the class label that the official editors have no argument for.
 
-    def __init__(self, unet: nn.Module) -> None:
+    Args:
+        noise_of: for a network whose last layer computes a velocity, which the official code does
+            not know.
+    """
+
+    def __init__(self, unet: nn.Module, noise_of: NoiseOfVelocity | None = None) -> None:
         super().__init__()
         self.unet: Any = unet
+        self.noise_of = noise_of
         self.label: Tensor | None = None
 
     def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None) -> Tensor:
         out: Tensor = self.unet(x, timesteps, y=self.label)
-        return out
+        return out if self.noise_of is None else self.noise_of(out, x, timesteps)
 
     def forward_enc(self, x: Tensor, timesteps: Tensor, blocks: Any) -> list[Tensor]:
         features: list[Tensor] = self.unet.forward_enc(x, timesteps, blocks, y=self.label)
@@ -138,7 +148,7 @@ def labelled_unet(denoiser: Denoiser) -> Labelled:
     unet.load_state_dict(denoiser.unet.state_dict())
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_(any(part in name for part in _TRAINED))
-    return Labelled(unet.to(next(denoiser.parameters()).device))
+    return Labelled(unet.to(next(denoiser.parameters()).device), denoiser.unet.noise_of)
 
 
 def _as_official_code_loads_it(network: nn.Module) -> Any:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+from benchmark.diffusion.schedule import Schedule
 
 Zeroed = TypeVar("Zeroed", bound=nn.Module)
 
@@ -44,6 +46,11 @@ class UNetConfig(BaseModel):
     use_new_attention_order: bool = False
     norm_groups: int = Field(
         default=32, gt=0, description="fixed in the official code; all channel counts are multiples"
+    )
+    predicts: Literal["noise", "velocity"] = Field(
+        default="noise",
+        description="what the last layer computes; the model returns noise in either case. In the "
+        "official code it is the noise",
     )
 
     @property
@@ -201,6 +208,32 @@ def _pointwise(conv: nn.Conv1d, tokens: Tensor) -> Tensor:
     return F.linear(tokens, conv.weight[..., 0], conv.bias)
 
 
+class NoiseOfVelocity(nn.Module):
+    """Noise from a velocity v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans & Ho 2022).
+
+    eps = sqrt(abar) v + sqrt(1 - abar) x_t. Near pure noise eps is x_t but for a thousandth, and
+    that thousandth is all that a network can know of x_0: it is exact here without the network
+    having to repeat x_t. The training schedule is the linear one of 1,000 steps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        table = torch.from_numpy(Schedule.linear().alphas_cumprod).float()
+        self.alphas_cumprod: Tensor
+        self.register_buffer("alphas_cumprod", table, persistent=False)
+
+    def forward(self, output: Tensor, xt: Tensor, timesteps: Tensor) -> Tensor:
+        """[B, 3 or 6, H, W] in float32, the velocity in its first three channels replaced."""
+        low = timesteps.floor().long() if timesteps.is_floating_point() else timesteps
+        table = self.alphas_cumprod
+        between = (timesteps - low).to(table.dtype)
+        abar = table[low].lerp(table[(low + 1).clamp_max(len(table) - 1)], between)
+        abar = abar[:, None, None, None]
+        output = output.float()
+        noise = abar.sqrt() * output[:, :3] + (1 - abar).sqrt() * xt.float()
+        return torch.cat([noise, output[:, 3:]], dim=1)
+
+
 class BlockSequence(nn.Sequential):
     """Children in order; residual blocks also receive the time embedding."""
 
@@ -282,6 +315,7 @@ class UNet(nn.Module):
             nn.SiLU(),
             _zero(nn.Conv2d(first_channels, config.out_channels, 3, padding=1)),
         )
+        self.noise_of = NoiseOfVelocity() if config.predicts == "velocity" else None
 
     def _embed(self, timesteps: Tensor, labels: Tensor | None) -> Tensor:
         if (labels is not None) != (self.config.num_classes is not None):
@@ -315,6 +349,8 @@ class UNet(nn.Module):
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb)
         out: Tensor = self.out(h)
+        if self.noise_of is not None:
+            out = self.noise_of(out, x, timesteps)
         return out.to(x.dtype)
 
     def encode(

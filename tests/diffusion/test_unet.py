@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmark.diffusion.unet import UNet, UNetConfig
+from benchmark.diffusion.schedule import Schedule
+from benchmark.diffusion.unet import NoiseOfVelocity, UNet, UNetConfig
 from tests.golden.official_format import (
     EDITOR_UNET,
     UNET_LABELS,
@@ -154,3 +155,37 @@ def test_fewer_groups_than_channels_let_a_pictures_mean_colour_through(
         for shift in (0.0, 1.0):
             model(picture_ + shift, torch.tensor([500]))
     assert bool((seen[0] - seen[1]).abs().max() > 0.01) == sees_colour
+
+
+def test_the_noise_of_a_velocity() -> None:
+    """At every noise level, and between two of them; the variance's channels stay."""
+    noise_of, generator = NoiseOfVelocity(), torch.Generator().manual_seed(0)
+    x0, eps, rest = torch.randn(3, 4, 3, 8, 8, generator=generator)
+    t = torch.tensor([0, 400, 750, 999])
+    abar = torch.from_numpy(Schedule.linear().alphas_cumprod)[t][:, None, None, None]
+    xt = (abar.sqrt() * x0 + (1 - abar).sqrt() * eps).float()
+    velocity = (abar.sqrt() * eps - (1 - abar).sqrt() * x0).float()
+    out = noise_of(torch.cat([velocity, rest], 1), xt, t)
+    torch.testing.assert_close(out, torch.cat([eps, rest], 1), atol=1e-5, rtol=0)
+    ends = noise_of(velocity, xt, t.float())
+    assert torch.equal(ends, out[:, :3])
+    halves = [noise_of(velocity[1:2], xt[1:2], torch.tensor([s])) for s in (400, 400.5, 401)]
+    assert (halves[0] != halves[1]).any() and (halves[1] != halves[2]).any()
+    torch.testing.assert_close(halves[1], (halves[0] + halves[2]) / 2, atol=1e-5, rtol=0)
+
+
+def test_a_network_of_velocities_returns_noise_and_keeps_the_official_names() -> None:
+    config = UNetConfig(
+        image_size=16, model_channels=32, channel_mult=(1, 2), num_res_blocks=1,
+        attention_resolutions=(), predicts="velocity",
+    )  # fmt: skip
+    model = UNet(config).eval()  # its last layer begins with zeros
+    plain = UNet(config.model_copy(update={"predicts": "noise"}))
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    x, t = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), [999, 0]
+    with torch.no_grad():
+        noise, _ = model(x, torch.tensor(t)).chunk(2, dim=1)
+    expected = (
+        x * (1 - torch.from_numpy(Schedule.linear().alphas_cumprod)[t]).sqrt()[:, None, None, None]
+    )
+    torch.testing.assert_close(noise, expected.float())
