@@ -27,7 +27,7 @@ from benchmark.zoo.clip import ClipEncoder
 from benchmark.zoo.mini import corpus
 from benchmark.zoo.mini.clip import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
 from benchmark.zoo.mini.stylegan2_figures import nearest
-from benchmark.zoo.mini.unet import CLASSES, to_model_range
+from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_samples import draw, embeddings, sheet
 from benchmark.zoo.models import ModelZoo
 from data.cards import load_card
@@ -123,7 +123,7 @@ def main() -> int:
         help="a folder of pictures for each dataset, the lines of its card, and a sheet",
     )  # fmt: skip
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="of each dataset")
-    parser.add_argument("--respacing", type=int, default=RESPACING, help="steps of DDIM")
+    parser.add_argument("--respacing", type=int, default=RESPACING, help="steps of the chain")
     given = parser.parse_args()
     zoo = ModelZoo({"denoiser": "mini-unet", "guide": "mini-clip-guide"})
     chosen: dict[str, Tensor] = {}
@@ -136,7 +136,7 @@ def main() -> int:
                 for split in ("train", "test")
             )
             candidates = draw(
-                unet, CLASSES.index(domain), given.candidates, given.respacing,
+                unet, domain, given.candidates, given.respacing,
                 torch.Generator().manual_seed(seed), guidance=GUIDANCE,
             )  # fmt: skip
             chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)

@@ -12,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import skimage.data
+import torch
 from PIL import Image
+
+from benchmark.diffusion.unet import UNet
+from benchmark.zoo.mini.unet import CONFIG
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -74,3 +78,13 @@ def tiny_corpus(photos: dict[str, Pixels], tmp_path_factory: pytest.TempPathFact
                 })  # fmt: skip
             pq.write_table(pa.Table.from_pylist(rows), folder / f"{domain}-{split}.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def untrained_unet() -> UNet:
+    """With the mini U-Net's labels, a quarter of its width, and random weights everywhere."""
+    unet = UNet(CONFIG.model_copy(update={"model_channels": 8, "num_head_channels": 8}))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return unet.eval().requires_grad_(False)

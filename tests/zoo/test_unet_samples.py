@@ -9,24 +9,53 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmark.diffusion.schedule import Schedule
+from benchmark.diffusion.unet import UNet
+from benchmark.errors import BenchError
+from benchmark.zoo.denoiser import Denoiser
 from benchmark.zoo.mini import corpus
-from benchmark.zoo.mini.unet import CLASSES, to_model_range
-from benchmark.zoo.mini.unet_samples import draw, figures, main
+from benchmark.zoo.mini.unet import CONFIG, LABELS, class_index, to_model_range
+from benchmark.zoo.mini.unet_samples import BEGIN, draw, figures, main
 from benchmark.zoo.models import ModelZoo
 
-ZOO = ModelZoo({"denoiser": "mini-unet", "judge": "mini-clip-score"})
+ZOO = ModelZoo({"judge": "mini-clip-score"})
 
 
-def test_samples_are_seeded_and_of_the_class_that_is_asked_for() -> None:
-    unet = ZOO.denoiser().unet
-
-    def drawn(name: str) -> torch.Tensor:
-        return draw(unet, CLASSES.index(name), 2, 3, torch.Generator().manual_seed(4))
+def test_samples_are_seeded_and_of_the_class_that_is_asked_for(untrained_unet: UNet) -> None:
+    def drawn(name: str, guidance: float = 1.0) -> torch.Tensor:
+        draws = torch.Generator().manual_seed(4)
+        return draw(untrained_unet, name, 2, 3, draws, guidance=guidance)
 
     faces = drawn("faces")
     assert faces.shape == (2, 3, 64, 64) and faces.abs().max() <= 1
     torch.testing.assert_close(faces, drawn("faces"))
     assert (faces - drawn("bedrooms")).abs().max() > 0.05
+    assert (faces - drawn("faces", guidance=3.0)).abs().max() > 0.05
+
+
+def test_every_side_is_asked_under_its_own_labels(untrained_unet: UNet) -> None:
+    """16 from noise with all steps, then 32 and 64 from what came before with a part of them."""
+    asked: list[tuple[int, int, int]] = []
+
+    def note(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        x, t, labels = given
+        asked.append((x.shape[2], int(t[0]), int(labels[0])))
+
+    handle = untrained_unet.register_forward_pre_hook(note)
+    draw(untrained_unet, "dogs", 1, 10, torch.Generator().manual_seed(0))
+    handle.remove()
+    assert asked == [
+        (side, t, class_index("dogs", side))
+        for side in (16, 32, 64)
+        for t in reversed(Schedule.linear(10).timestep_map)
+        if t <= BEGIN[side]
+    ]  # fmt: skip
+
+
+def test_a_network_of_one_side_cannot_draw() -> None:
+    unet = UNet(CONFIG.model_copy(update={"num_classes": 6}))
+    with pytest.raises(BenchError, match=r"6 labels cannot draw.*train unet"):
+        draw(unet, "dogs", 1, 2, torch.Generator())
 
 
 def test_copies_of_training_photographs_are_told_by_their_distance(tiny_corpus: Path) -> None:
@@ -44,8 +73,10 @@ def test_copies_of_training_photographs_are_told_by_their_distance(tiny_corpus: 
 
 def test_the_command_writes_sheet_and_figures(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], untrained_unet: UNet,
 ) -> None:  # fmt: skip
+    denoiser = Denoiser(untrained_unet, LABELS)
+    monkeypatch.setattr(ModelZoo, "denoiser", lambda _zoo: denoiser)
     out = tmp_path / "samples"
     words = ["--corpus", str(tiny_corpus), "--out", str(out), "--count", "10", "--respacing", "2"]
     monkeypatch.setattr("sys.argv", ["unet_samples", *words])

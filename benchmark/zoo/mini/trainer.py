@@ -217,14 +217,14 @@ def _set_gradients(
 ) -> dict[str, float]:
     """The mean gradient of a step's batches into ``model``; what the recipe says of the first."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    shares = recipe.schedule.shares
 
     def share(index: int) -> tuple[Sequence[Tensor | None], dict[str, float]]:
         generator = torch.Generator().manual_seed((index * 10_007 + seed) * 1_000_003 + step)
-        with _autocast(device):  # belongs to a thread
+        with _autocast(device, shares):  # belongs to a thread
             loss, parts = recipe.loss(model, step, generator)
         return torch.autograd.grad(loss, parameters, allow_unused=True), parts
 
-    shares = recipe.schedule.shares
     if shares == 1:
         computed = [share(0)]
     else:
@@ -240,9 +240,11 @@ def _steps(first: int, last: int) -> Iterator[int]:
     yield from range(first, last)
 
 
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+def _autocast(device: torch.device, shares: int) -> AbstractContextManager[Any]:
     if device.type in {"cpu", "cuda"}:
-        return torch.autocast(device.type, torch.bfloat16)
+        # the cache of rounded weights is one for all threads, and whoever ends first empties it:
+        # how a gradient is summed would be a matter of chance
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=shares == 1)
     return nullcontext()
 
 

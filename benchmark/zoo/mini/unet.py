@@ -1,4 +1,10 @@
-"""Training recipe of the mini U-Net: guided diffusion at 64x64 on photos and stylised photos."""
+"""Training recipe of the mini U-Net: guided diffusion on photos and stylised photos.
+
+One network learns 64x64 and, under labels of their own, 32x32 and 16x16. What a picture shows is
+decided at the small sides, where a picture costs a sixteenth, so drawing from noise goes up the
+sides: a cascade (Ho et al. 2022, arXiv 2106.15282) within one network. Style transfer is of 64x64
+alone.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +26,9 @@ from .group_norm import use_fast_group_norm
 from .trainer import Schedule
 
 CLASSES = ("faces", "dogs", "bedrooms", "objects", "paintings", "unconditional")
+SIDES = (64, 32, 16)
+# the label of a class at a side; those of 64 come first and have the plain names
+LABELS = tuple(c if side == SIDES[0] else f"{c}-{side}" for side in SIDES for c in CLASSES)
 CONFIG = UNetConfig(
     image_size=64,
     model_channels=32,
@@ -27,29 +36,30 @@ CONFIG = UNetConfig(
     num_res_blocks=2,
     attention_resolutions=(16, 8),
     num_head_channels=32,
-    num_classes=len(CLASSES),
+    num_classes=len(LABELS),
     # the official 32 groups would leave each of the first level's 32 channels alone with its mean
     # taken away, and the network could not say how bright or how red a whole picture is
     norm_groups=8,
+    predicts="velocity",  # it could not tell noise from x_t to a thousandth
 )
-# a picture is laid out above DETAIL_TIMESTEPS, and that takes most of the training
-DETAIL_TIMESTEPS = 350
-LAYOUT_SHARE = 0.8
-# style transfer stays below this timestep: what is drawn from noise is laid out as a photograph
-TRANSFER_TIMESTEPS = 620
-STYLISED_SHARE = 0.5  # below TRANSFER_TIMESTEPS
+# pictures of each side for one of 64: each side takes a like share of a step's time
+PICTURES = {64: 1, 32: 2, 16: 16}
+# where most of a side's training lies. At 64 style transfer happens there; 32 and 64 begin with
+# what the side below has drawn; 16 begins with noise, but above 800 there is nothing else
+TIMESTEPS = {64: (0, 620), 32: (0, 500), 16: (100, 800)}
+WITHIN_SHARE = 0.85
+STYLISED_SHARE = 0.5  # at 64 within its timesteps: what is drawn from noise is a photograph
 UNCONDITIONAL_SHARE = 0.15
-# 1 / alphas_cumprod makes the noise error that of v (Salimans & Ho 2022, arXiv 2202.00512, app. D);
-# without it a wrong layout costs a thousandth of what wrong grain costs. Bounded, for bfloat16.
-MAX_WEIGHT = 1000.0
+MARGIN = 4  # photographs are windows of 64 pixels in pictures this much larger
 EVALUATED_TIMESTEPS = (50, 250, 500, 750, 900)
 EVALUATED, INVERTED = 128, 32  # held-out pictures of each figure
 VLB_WEIGHT = 1e-3  # "rescaled" hybrid loss of Nichol & Dhariwal 2021, section 3.1
 
 
-def class_index(domain: str) -> int:
-    """Label of a corpus domain; interiors count as bedrooms."""
-    return CLASSES.index("bedrooms" if domain == "interiors" else domain)
+def class_index(domain: str, side: int = SIDES[0]) -> int:
+    """Label of a corpus domain at a side; interiors count as bedrooms."""
+    name = "bedrooms" if domain == "interiors" else domain
+    return SIDES.index(side) * len(CLASSES) + CLASSES.index(name)
 
 
 class UNetRecipe:
@@ -61,7 +71,7 @@ class UNetRecipe:
     domains: tuple[str, ...] = corpus.DOMAINS
 
     def __init__(
-        self, folder: Path, cache: Path, *, steps: int, batch_size: int = 32, copies: int = 2
+        self, folder: Path, cache: Path, *, steps: int, batch_size: int = 12, copies: int = 2
     ) -> None:
         self.batch_size = batch_size
         self.schedule = Schedule(
@@ -73,8 +83,10 @@ class UNetRecipe:
             hold=0.2,
             adamw_only=("input_blocks.0.", "out.", "label_emb."),
         )
-        photos = corpus.load(folder, "train")
-        self._photos = torch.from_numpy(photos.pixels)
+        photos = corpus.load(folder, "train", size=corpus.SIZE + MARGIN)
+        windows = torch.from_numpy(photos.pixels).unfold(1, corpus.SIZE, 1)
+        # [N, MARGIN + 1, MARGIN + 1, 3, 64, 64], a view
+        self._photos = windows.unfold(2, corpus.SIZE, 1)
         self._photo_labels = torch.tensor([class_index(name) for name in photos.domains])
         plain = [i for i, name in enumerate(photos.domains) if name in corpus.PHOTO_DOMAINS]
         self._styled = torch.from_numpy(
@@ -98,32 +110,51 @@ class UNetRecipe:
         use_fast_group_norm(model)
         return model.to(memory_format=torch.channels_last)
 
-    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures, their labels and timesteps."""
-        count = self.batch_size // self.schedule.shares
-        t = self._timesteps(count, generator)
+    def batch(self, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures [B, 3, side, side] in [-1, 1], labels and timesteps of a share of a step."""
+        count = PICTURES[side] * self.batch_size // self.schedule.shares
+        t = self._timesteps(side, count, generator)
         a = torch.randint(len(self._photos), (count,), generator=generator)
-        b = torch.randint(len(self._styled), (count,), generator=generator)
-        styled = torch.rand(count, generator=generator) < STYLISED_SHARE
-        styled &= t < TRANSFER_TIMESTEPS
-        pixels = torch.where(styled[:, None, None, None], self._styled[b], self._photos[a])
-        labels = torch.where(styled, self._styled_labels[b], self._photo_labels[a])
-        flip = torch.rand(len(pixels), generator=generator) < 0.5
+        top, left = torch.randint(MARGIN + 1, (2, count), generator=generator)
+        pixels, labels = self._photos[a, top, left].permute(0, 2, 3, 1), self._photo_labels[a]
+        if side == SIDES[0]:
+            b = torch.randint(len(self._styled), (count,), generator=generator)
+            styled = torch.rand(count, generator=generator) < STYLISED_SHARE
+            styled &= t < TIMESTEPS[side][1]
+            pixels = torch.where(styled[:, None, None, None], self._styled[b], pixels)
+            labels = torch.where(styled, self._styled_labels[b], labels)
+        flip = torch.rand(count, generator=generator) < 0.5
         pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
-        drop = torch.rand(len(labels), generator=generator) < UNCONDITIONAL_SHARE
+        drop = torch.rand(count, generator=generator) < UNCONDITIONAL_SHARE
         labels = torch.where(drop, CLASSES.index("unconditional"), labels)
-        return to_model_range(pixels), labels, t
+        x0 = F.avg_pool2d(to_model_range(pixels), SIDES[0] // side)
+        return x0, labels + SIDES.index(side) * len(CLASSES), t
 
-    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
-        detail = torch.randint(0, DETAIL_TIMESTEPS, (count,), generator=generator)
-        layout = torch.randint(DETAIL_TIMESTEPS, 1000, (count,), generator=generator)
-        return torch.where(torch.rand(count, generator=generator) < LAYOUT_SHARE, layout, detail)
+    def _timesteps(self, side: int, count: int, generator: torch.Generator) -> Tensor:
+        within = torch.randint(*TIMESTEPS[side], (count,), generator=generator)
+        anywhere = torch.randint(0, 1000, (count,), generator=generator)
+        return torch.where(torch.rand(count, generator=generator) < WITHIN_SHARE, within, anywhere)
 
     def loss(
         self, model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
+        losses: list[Tensor] = []
+        parts: dict[str, float] = {}
+        for side in SIDES:
+            v_error, vlb = self._errors(model, side, generator)
+            losses.append(v_error + VLB_WEIGHT * vlb)
+            parts |= {
+                f"v_error_{side}": float(v_error.detach()),
+                f"vlb_{side}": float(vlb.detach()),
+            }
+        return torch.stack(losses).sum(), parts
+
+    def _errors(
+        self, model: nn.Module, side: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Error of v and variational bound on a batch of a side."""
         device = next(model.parameters()).device
-        x0, labels, t = self._batch(generator)
+        x0, labels, t = self.batch(side, generator)
         noise = torch.randn(x0.shape, generator=generator)
         abar = self._alphas_cumprod[t][:, None, None, None]
         xt = abar.sqrt() * x0 + (1 - abar).sqrt() * noise
@@ -132,12 +163,11 @@ class UNetRecipe:
             xt.contiguous(memory_format=torch.channels_last), t.to(device), labels.to(device)
         )
         eps, fraction = output.float().chunk(2, dim=1)
+        # 1 / abar makes the error of the noise that of v (Salimans & Ho 2022, arXiv 2202.00512,
+        # app. D); the noise's own counts a wrong layout a thousandth of wrong grain
         error = (eps - noise).square().mean((1, 2, 3))
-        mse = error.mean()
-        v_error = (error / abar.flatten().to(device).clamp_min(1 / MAX_WEIGHT)).mean()
-        vlb = self._variational_bound(x0, xt, t, eps.detach(), fraction)
-        parts = {"mse": mse, "v_error": v_error, "vlb": vlb}
-        return v_error + VLB_WEIGHT * vlb, {name: float(v.detach()) for name, v in parts.items()}
+        v_error = (error / abar.flatten().to(device)).mean()
+        return v_error, self._variational_bound(x0, xt, t, eps.detach(), fraction)
 
     def _variational_bound(
         self, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor, fraction: Tensor

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from benchmark.diffusion.process import DiffusionProcess
+from benchmark.diffusion.process import Denoise, DiffusionProcess
 from benchmark.diffusion.schedule import Schedule
 from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
@@ -28,44 +28,84 @@ from benchmark.zoo.models import ModelZoo
 from . import corpus
 from .clip import CONTENT, CONTENT_PROMPTS
 from .stylegan2_figures import neighbour_distance
-from .unet import CLASSES, to_model_range
+from .unet import LABELS, SIDES, class_index, to_model_range
 
-SIDE = 64
 PART = 20
+# timestep at which a side begins: the smallest with noise, the others with what was drawn before
+BEGIN = {16: 999, 32: 350, 64: 350}
 SHOWN = 12  # samples of each class on the sheet
 
 
 @torch.no_grad()
 def draw(
-    unet: UNet, label: int, count: int, respacing: int, draws: torch.Generator, *,
+    unet: UNet, domain: str, count: int, respacing: int, draws: torch.Generator, *,
     guidance: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """Pictures [N, 3, 64, 64] in [-1, 1] of a class, by DDIM from noise.
+    """Pictures [N, 3, 64, 64] in [-1, 1] of a domain, up the sides that the network knows.
 
-    x0_hat is clipped to the range of pictures at every step, as guided diffusion does when it
-    samples.
+    At the smallest side from noise. What a side draws is enlarged, noised to ``BEGIN`` and drawn
+    anew at the next. The reverse process is ancestral (DDIM with eta 1, Song et al. 2021): with
+    eta 0 the errors of a small network add up to grain. x0_hat is clipped to the range of pictures
+    at every step, as guided diffusion does when it samples.
 
     Args:
+        respacing: steps of the whole chain, of which the larger sides take a part.
         guidance: classifier-free (Ho & Salimans 2022, arXiv 2207.12598): the noise is
             eps_unconditional + guidance * (eps_class - eps_unconditional); 1 is the class alone.
+
+    Raises:
+        BenchError: the network was not trained at several sides.
     """
+    if unet.config.num_classes != len(LABELS):
+        raise BenchError(
+            f"a U-Net with {unet.config.num_classes} labels cannot draw: it needs the "
+            f"{len(LABELS)} of {', '.join(f'{side} x {side}' for side in SIDES)} pixels. Train it "
+            "with python -m benchmark.zoo.mini.train unet"
+        )
     process = DiffusionProcess(Schedule.linear(respacing))
+    parts = [
+        _draw_part(unet, process, domain, min(PART, count - start), draws, guidance)
+        for start in range(0, count, PART)
+    ]
+    return torch.cat(parts)
+
+
+def _draw_part(
+    unet: UNet, process: DiffusionProcess, domain: str, count: int, draws: torch.Generator,
+    guidance: float,
+) -> Tensor:  # fmt: skip
+    x: Tensor | None = None
+    for side in reversed(SIDES):
+        denoise = _denoiser(unet, domain, side, guidance)
+        first = sum(t <= BEGIN[side] for t in process.schedule.timestep_map) - 1
+        noise = torch.randn(count, 3, side, side, generator=draws)
+        if x is None:
+            x = noise
+        else:
+            x = F.interpolate(x, size=side, mode="bicubic").clamp(-1, 1)
+            x = process.q_sample(x, first, noise)
+        for step in range(first, -1, -1):
+            x0 = process.predict(denoise, x, step).x0_hat.clamp(-1, 1)
+            eps, sigma = process.eps_from_x0(x, step, x0), process.ddim_sigma(step, 1.0)
+            noise = torch.randn(x.shape, generator=draws)
+            x = process.implicit_step(x0, eps, step, sigma, noise)
+        x = x.clamp(-1, 1)
+    assert x is not None  # there are sides
+    return x
+
+
+def _denoiser(unet: UNet, domain: str, side: int, guidance: float) -> Denoise:
+    label, no_label = class_index(domain, side), class_index("unconditional", side)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         labels = torch.full((len(x),), label)
         output: Tensor = unet(x, t, labels)
         if guidance != 1.0:
-            without: Tensor = unet(x, t, torch.full_like(labels, CLASSES.index("unconditional")))
+            without: Tensor = unet(x, t, torch.full_like(labels, no_label))
             output = without + guidance * (output - without)
         return output
 
-    parts = []
-    for x in torch.split(torch.randn(count, 3, SIDE, SIDE, generator=draws), PART):
-        for step in reversed(range(respacing)):
-            x0 = process.predict(denoise, x, step).x0_hat.clamp(-1, 1)
-            x = process.implicit_step(x0, process.eps_from_x0(x, step, x0), step, 0.0, None)
-        parts.append(x)
-    return torch.cat(parts).clamp(-1, 1)
+    return denoise
 
 
 @torch.no_grad()
@@ -139,7 +179,7 @@ def main() -> int:
         samples = {
             domain: draw(
                 unet,
-                CLASSES.index(domain),
+                domain,
                 given.count // len(CONTENT),
                 given.respacing,
                 draws,

@@ -1,0 +1,65 @@
+"""What the mini U-Net is shown: pictures at three sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.zoo.mini import corpus
+from benchmark.zoo.mini.unet import (
+    CLASSES,
+    CONFIG,
+    LABELS,
+    PICTURES,
+    SIDES,
+    TIMESTEPS,
+    UNetRecipe,
+    class_index,
+)
+
+
+@pytest.fixture
+def recipe(tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UNetRecipe:
+    """Its stylised pictures are black, which no photograph of the corpus is."""
+
+    def black(folder: Path, split: str, copy: int, cache: Path) -> corpus.Pixels:
+        count = len(corpus.load(folder, split, corpus.PHOTO_DOMAINS))
+        return np.zeros((count, 64, 64, 3), np.uint8)
+
+    monkeypatch.setattr(corpus, "stylised", black)
+    return UNetRecipe(tiny_corpus, tmp_path, steps=1, batch_size=400, copies=1)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_side_has_pictures_labels_and_timesteps_of_its_own(recipe: UNetRecipe, side: int) -> None:
+    x0, labels, t = recipe.batch(side, torch.Generator().manual_seed(0))
+    count = 200 * PICTURES[side]
+    assert x0.shape == (count, 3, side, side) and x0.abs().max() <= 1
+    names = {LABELS[int(label)] for label in labels}
+    assert names == {c if side == 64 else f"{c}-{side}" for c in CLASSES}
+    unconditional = (labels == class_index("unconditional", side)).float().mean()
+    assert 0.08 < unconditional < 0.22
+    assert t.min() >= 0 and 800 < t.max() <= 999, "every timestep is seen at every side"
+    first, end = TIMESTEPS[side]
+    assert 0.87 < ((first <= t) & (t < end)).float().mean() < 0.97
+
+
+def test_only_64_below_the_timesteps_of_transfer_is_stylised(recipe: UNetRecipe) -> None:
+    for side in SIDES:
+        x0, _, t = recipe.batch(side, torch.Generator().manual_seed(1))
+        black = (x0 == -1).flatten(1).all(1)
+        if side == 64:
+            assert not black[t >= TIMESTEPS[side][1]].any()
+            assert 0.35 < black[t < TIMESTEPS[side][1]].float().mean() < 0.65
+        else:
+            assert not black.any()
+
+
+def test_labels_of_sides_and_domains() -> None:
+    assert len(LABELS) == CONFIG.num_classes == len(set(LABELS))
+    assert LABELS[: len(CLASSES)] == CLASSES
+    assert LABELS[class_index("dogs", 16)] == "dogs-16"
+    assert class_index("interiors", 32) == class_index("bedrooms", 32)
