@@ -49,7 +49,8 @@ PICTURES = {64: 1, 32: 2, 16: 16}
 TIMESTEPS = {64: (0, 620), 32: (0, 500), 16: (100, 800)}
 WITHIN_SHARE = 0.85
 STYLISED_SHARE = 0.5  # at 64 within its timesteps: what is drawn from noise is a photograph
-UNCONDITIONAL_SHARE = 0.15
+# stylised pictures lose their label more often, so guidance towards a class is towards photographs
+UNCONDITIONAL_SHARE, UNCONDITIONAL_STYLISED_SHARE = 0.15, 0.5
 MARGIN = 4  # photographs are windows of 64 pixels in pictures this much larger
 EVALUATED_TIMESTEPS = (50, 250, 500, 750, 900)
 EVALUATED, INVERTED = 128, 32  # held-out pictures of each figure
@@ -117,15 +118,17 @@ class UNetRecipe:
         a = torch.randint(len(self._photos), (count,), generator=generator)
         top, left = torch.randint(MARGIN + 1, (2, count), generator=generator)
         pixels, labels = self._photos[a, top, left].permute(0, 2, 3, 1), self._photo_labels[a]
+        unlabelled = torch.full((count,), UNCONDITIONAL_SHARE)
         if side == SIDES[0]:
             b = torch.randint(len(self._styled), (count,), generator=generator)
             styled = torch.rand(count, generator=generator) < STYLISED_SHARE
             styled &= t < TIMESTEPS[side][1]
             pixels = torch.where(styled[:, None, None, None], self._styled[b], pixels)
             labels = torch.where(styled, self._styled_labels[b], labels)
+            unlabelled[styled] = UNCONDITIONAL_STYLISED_SHARE
         flip = torch.rand(count, generator=generator) < 0.5
         pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
-        drop = torch.rand(count, generator=generator) < UNCONDITIONAL_SHARE
+        drop = torch.rand(count, generator=generator) < unlabelled
         labels = torch.where(drop, CLASSES.index("unconditional"), labels)
         x0 = F.avg_pool2d(to_model_range(pixels), SIDES[0] // side)
         return x0, labels + SIDES.index(side) * len(CLASSES), t
