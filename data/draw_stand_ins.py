@@ -34,8 +34,7 @@ from data.cards import load_card
 
 CANDIDATES = 96
 KEPT = 16
-RESPACING = 100
-GUIDANCE = 2.0
+RESPACING = 50
 TOO_NEAR = 0.05  # quantile of the held-out photographs' distances
 NAMES = {
     "faces": "face", "dogs": "dog", "bedrooms": "bedroom", "objects": "object",
@@ -137,7 +136,7 @@ def main() -> int:
             )
             candidates = draw(
                 unet, domain, given.candidates, given.respacing,
-                torch.Generator().manual_seed(seed), guidance=GUIDANCE,
+                torch.Generator().manual_seed(seed),
             )  # fmt: skip
             chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
             lines = write(chosen[dataset], dataset, domain, given.out)
