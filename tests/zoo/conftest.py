@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 from benchmark.diffusion.unet import UNet
-from benchmark.zoo.mini.unet import CONFIG
+from benchmark.zoo.denoiser import Denoiser
+from benchmark.zoo.mini.unet import CONFIG, LABELS
+from benchmark.zoo.models import ModelZoo
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,3 +90,10 @@ def untrained_unet() -> UNet:
     for parameter in unet.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
     return unet.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def zoo_that_draws(untrained_unet: UNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every zoo's denoiser is the untrained one."""
+    denoiser = Denoiser(untrained_unet, LABELS)
+    monkeypatch.setattr(ModelZoo, "denoiser", lambda _zoo: denoiser)

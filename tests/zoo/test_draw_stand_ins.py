@@ -12,11 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark import registry
-from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
-from benchmark.zoo.denoiser import Denoiser
 from benchmark.zoo.mini import corpus
-from benchmark.zoo.mini.unet import LABELS, to_model_range
+from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_samples import embeddings
 from benchmark.zoo.models import ModelZoo
 from data import draw_stand_ins
@@ -55,12 +53,11 @@ def test_copies_of_training_photographs_are_left_out(tiny_corpus: Path) -> None:
         draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 3)
 
 
+@pytest.mark.usefixtures("zoo_that_draws")
 def test_the_command_writes_pictures_and_the_lines_of_the_cards(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], untrained_unet: UNet,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    denoiser = Denoiser(untrained_unet, LABELS)
-    monkeypatch.setattr(ModelZoo, "denoiser", lambda _zoo: denoiser)
     monkeypatch.setattr(draw_stand_ins, "KEPT", 2)
     words = ["--corpus", str(tiny_corpus), "--out", str(tmp_path), "--candidates", "4"]
     monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words, "--respacing", "2"])

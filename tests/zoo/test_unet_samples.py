@@ -12,9 +12,8 @@ from PIL import Image
 from benchmark.diffusion.schedule import Schedule
 from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
-from benchmark.zoo.denoiser import Denoiser
 from benchmark.zoo.mini import corpus
-from benchmark.zoo.mini.unet import CONFIG, LABELS, class_index, to_model_range
+from benchmark.zoo.mini.unet import CONFIG, class_index, to_model_range
 from benchmark.zoo.mini.unet_samples import BEGIN, draw, figures, main
 from benchmark.zoo.models import ModelZoo
 
@@ -73,12 +72,11 @@ def test_copies_of_training_photographs_are_told_by_their_distance(tiny_corpus: 
     assert noisy["kid_samples"] > copies["kid_samples"]
 
 
+@pytest.mark.usefixtures("zoo_that_draws")
 def test_the_command_writes_sheet_and_figures(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], untrained_unet: UNet,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    denoiser = Denoiser(untrained_unet, LABELS)
-    monkeypatch.setattr(ModelZoo, "denoiser", lambda _zoo: denoiser)
     out = tmp_path / "samples"
     words = ["--corpus", str(tiny_corpus), "--out", str(out), "--count", "10", "--respacing", "2"]
     monkeypatch.setattr("sys.argv", ["unet_samples", *words])

@@ -42,13 +42,13 @@ CONFIG = UNetConfig(
     norm_groups=8,
     predicts="velocity",  # it could not tell noise from x_t to a thousandth
 )
-# pictures of each side for one of 64: each side takes a like share of a step's time
+# pictures of each side for one of 64: 16 and 64 take most of a step's time, 32 half as much as they
 PICTURES = {64: 1, 32: 2, 16: 16}
 # where most of a side's training lies. At 64 style transfer happens there; 32 and 64 begin with
 # what the side below has drawn; 16 begins with noise, but above 800 there is nothing else
 TIMESTEPS = {64: (0, 620), 32: (0, 500), 16: (100, 800)}
 WITHIN_SHARE = 0.85
-STYLISED_SHARE = 0.5  # at 64 within its timesteps: what is drawn from noise is a photograph
+STYLISED_SHARE = 0.5  # at 64 below the end of its timesteps, where style transfer happens
 # stylised pictures lose their label more often, so guidance towards a class is towards photographs
 UNCONDITIONAL_SHARE, UNCONDITIONAL_STYLISED_SHARE = 0.15, 0.5
 MARGIN = 4  # photographs are windows of 64 pixels in pictures this much larger
@@ -60,7 +60,12 @@ VLB_WEIGHT = 1e-3  # "rescaled" hybrid loss of Nichol & Dhariwal 2021, section 3
 def class_index(domain: str, side: int = SIDES[0]) -> int:
     """Label of a corpus domain at a side; interiors count as bedrooms."""
     name = "bedrooms" if domain == "interiors" else domain
-    return SIDES.index(side) * len(CLASSES) + CLASSES.index(name)
+    return first_label(side) + CLASSES.index(name)
+
+
+def first_label(side: int) -> int:
+    """Where the labels of a side begin."""
+    return SIDES.index(side) * len(CLASSES)
 
 
 class UNetRecipe:
@@ -131,7 +136,7 @@ class UNetRecipe:
         drop = torch.rand(count, generator=generator) < unlabelled
         labels = torch.where(drop, CLASSES.index("unconditional"), labels)
         x0 = F.avg_pool2d(to_model_range(pixels), SIDES[0] // side)
-        return x0, labels + SIDES.index(side) * len(CLASSES), t
+        return x0, labels + first_label(side), t
 
     def _timesteps(self, side: int, count: int, generator: torch.Generator) -> Tensor:
         within = torch.randint(*TIMESTEPS[side], (count,), generator=generator)
