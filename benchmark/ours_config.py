@@ -72,6 +72,12 @@ class QSAttnConfig(MethodConfig):
         default=500.0, ge=0.0, description="weight of InfoNCE on anchors (ZeCon)"
     )
     mse: float = Field(default=5000.0, ge=0.0, description="weight of the pixels' MSE (ZeCon)")
+    free_tone: float = Field(
+        default=0.0, ge=0.0, le=0.3,
+        description="the MSE leaves out what a Gaussian blur keeps whose sigma is this share of "
+        "the picture's side, so that a style may change the tone of whole areas; 0: nothing "
+        "(ZeCon)",
+    )  # fmt: skip
     vgg: float = Field(default=100.0, ge=0.0, description="weight of the VGG features' MSE (ZeCon)")
     range: float = Field(
         default=50.0, ge=0.0, description="weight of the penalty outside of [-1, 1] (ZeCon)"

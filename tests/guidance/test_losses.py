@@ -10,11 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from benchmark.guidance.content import ContrastiveReference
 from benchmark.guidance.gradient import LossGradient, unit_gradient
-from benchmark.guidance.losses import info_nce, mean_squared, range_penalty, unit_channels
+from benchmark.guidance.losses import (
+    info_nce,
+    mean_squared,
+    range_penalty,
+    unit_channels,
+    without_tone,
+)
 from benchmark.guidance.style import StyleTarget, directional_loss, global_loss
 from benchmark.zoo.vgg import VggFeatures
 from tests.golden.official_format import VGG_WIDTHS, filled_state, named_normal, shapes_of
@@ -25,6 +32,31 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
     return load_file(GOLDEN / "zecon.safetensors")
+
+
+@pytest.mark.parametrize(("share", "sides"), [(0.125, (64, 64)), (0.3, (16, 24)), (0.02, (32, 32))])
+def test_what_is_without_tone_agrees_with_scipys_blur(share: float, sides: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, *sides, generator=torch.Generator().manual_seed(0))
+    sigma = share * min(sides)
+    reach = min(math.ceil(3 * sigma), min(sides) - 1)
+    blurred = gaussian_filter(
+        images.double().numpy(), (0, 0, sigma, sigma), mode="mirror", radius=(0, 0, reach, reach)
+    )
+    torch.testing.assert_close(
+        without_tone(images, share), images - torch.from_numpy(blurred).float(),
+        atol=1e-5, rtol=1e-4,
+    )  # fmt: skip
+
+
+def test_another_tone_of_the_whole_picture_costs_nothing_but_another_edge_does() -> None:
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tinted = picture + torch.tensor([0.3, -0.2, 0.1]).view(1, 3, 1, 1)
+    torch.testing.assert_close(without_tone(tinted, 0.125), without_tone(picture, 0.125))
+    assert torch.equal(without_tone(picture, 0.0), picture)
+    line = picture.clone()
+    line[..., 16] += 0.3
+    moved = mean_squared(without_tone(line, 0.125), without_tone(picture, 0.125))
+    assert moved > 0.8 * mean_squared(line, picture)
 
 
 def test_range_penalty_equals_the_official_one(golden: dict[str, Tensor]) -> None:
