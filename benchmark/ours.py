@@ -21,7 +21,7 @@ from benchmark.guidance.content import ContrastiveReference
 from benchmark.guidance.crops import cut, draw_crops
 from benchmark.guidance.gradient import LossGradient
 from benchmark.guidance.gram import WeightedGrams
-from benchmark.guidance.losses import mean_squared, range_penalty, without_tone
+from benchmark.guidance.losses import mean_squared, range_penalty, with_tone
 from benchmark.guidance.query_attention import Routing, select
 from benchmark.guidance.style import (
     StyleTarget,
@@ -358,7 +358,7 @@ class QSAttnStyleTransfer(StyleTransferMethod):
         if self._weights["range"]:
             losses["range"] = range_penalty(image)
         if self._weights["mse"]:
-            moved = without_tone(image - job.batch.images, self.config.free_tone)
+            moved = with_tone(image - job.batch.images, self.config.mse_tone)
             losses["mse"] = mean_squared(moved, torch.zeros_like(moved))
         if targets.vgg:
             layers = self.vgg(image, self.config.vgg_layers)

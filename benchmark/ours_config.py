@@ -72,11 +72,11 @@ class QSAttnConfig(MethodConfig):
         default=500.0, ge=0.0, description="weight of InfoNCE on anchors (ZeCon)"
     )
     mse: float = Field(default=5000.0, ge=0.0, description="weight of the pixels' MSE (ZeCon)")
-    free_tone: float = Field(
-        default=0.0, ge=0.0, le=0.3,
-        description="the MSE leaves out what a Gaussian blur keeps whose sigma is this share of "
-        "the picture's side, so that a style may change the tone of whole areas; 0: nothing "
-        "(ZeCon)",
+    mse_tone: float = Field(
+        default=1.0, ge=0.0, le=1.0,
+        description="how much the MSE sees of slow changes of brightness and hue, those that a "
+        "blur over an eighth of the side leaves; below 1 a style may change the tone of whole "
+        "areas; 1: all (ZeCon)",
     )  # fmt: skip
     vgg: float = Field(default=100.0, ge=0.0, description="weight of the VGG features' MSE (ZeCon)")
     range: float = Field(

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+TONE_SIGMA = 1 / 8  # of the shorter side
+
 
 def spherical_distance(u: Tensor, v: Tensor) -> Tensor:
     """2 asin(|u - v| / 2)^2 of unit vectors: half the squared angle (ZeCon's global CLIP loss).
@@ -51,21 +53,22 @@ def mean_squared(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).pow(2).flatten(1).mean(1)
 
 
-def without_tone(images: Tensor, share: float) -> Tensor:
-    """What a Gaussian blur takes away: edges and texture, whatever the brightness and hue around.
+def with_tone(images: Tensor, share: float) -> Tensor:
+    """Images less a part of their tone: what a Gaussian blur over an eighth of the side leaves.
 
     Args:
         images: [B, C, H, W].
-        share: the blur's sigma as a share of the smaller side, in [0, 0.3]; 0 takes away nothing.
+        share: of the tone that stays, in [0, 1]; 1 changes nothing, 0 leaves edges and texture.
     """
-    if not share:
+    if share == 1:
         return images
-    sigma = share * min(images.shape[-2:])
-    reach = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)  # mirrored at the borders
-    blurred = images
+    shorter = min(images.shape[-2:])
+    sigma = TONE_SIGMA * shorter
+    reach = min(math.ceil(3 * sigma), shorter - 1)  # mirrored at the borders
+    tone = images
     for kernel in ([2 * reach + 1, 1], [1, 2 * reach + 1]):  # a ninth of the time of a square one
-        blurred = gaussian_blur(blurred, kernel, [sigma, sigma])
-    return images - blurred
+        tone = gaussian_blur(tone, kernel, [sigma, sigma])
+    return images - (1 - share) * tone
 
 
 def info_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
