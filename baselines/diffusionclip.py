@@ -149,7 +149,7 @@ class DiffusionClip(StyleTransferMethod):
         self.config = config
         self._alphas_cumprod = Schedule.linear(1000).alphas_cumprod
         self._cache = TunedWeights("diffusionclip", VERSION)
-        self._photos: dict[tuple[str, int], TrainingPhotos] = {}
+        self._photos: dict[int, TrainingPhotos] = {}  # by size
 
     def prepare(self, zoo: ModelZoo) -> None:
         """See the base class."""
@@ -222,7 +222,7 @@ class DiffusionClip(StyleTransferMethod):
     # --- the fine-tuning ------------------------------------------------------------------------
 
     def _weights(self, request: StyleRequest, size: int) -> dict[str, Tensor]:
-        photos = self._training_photos(request.domain, size)
+        photos = self._training_photos(size)
         config = self.config.model_dump(mode="json")
         for unread in ("test_steps", "model_ratio", "training_images"):
             del config[unread]
@@ -232,13 +232,13 @@ class DiffusionClip(StyleTransferMethod):
         }  # fmt: skip
         return self._cache.get(facts, lambda: self.fine_tune(request, photos.images))
 
-    def _training_photos(self, domain: str, size: int) -> TrainingPhotos:
-        if (domain, size) not in self._photos:
-            self._photos[domain, size] = training_photos(
-                self.config.training_images, domain=domain, count=self.config.training_count,
-                size=size, seed=self.config.tuning_seed,
+    def _training_photos(self, size: int) -> TrainingPhotos:
+        if size not in self._photos:
+            self._photos[size] = training_photos(
+                self.config.training_images, count=self.config.training_count, size=size,
+                seed=self.config.tuning_seed,
             )  # fmt: skip
-        return self._photos[domain, size]
+        return self._photos[size]
 
     def fine_tune(self, request: StyleRequest, photos: Tensor) -> dict[str, Tensor]:
         """Weights of a denoiser that samples the inverted photographs in the wanted style.

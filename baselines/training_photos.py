@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import UsageError
-from data.cards import load_card
 from data.decode import decode, square
 from data.module import to_model_range
 from data.photos import PHOTOS, photo_bytes
@@ -34,15 +32,13 @@ class TrainingPhotos:
     sha256: str
 
 
-def training_photos(
-    folder: Path | None, *, domain: str, count: int, size: int, seed: int
-) -> TrainingPhotos:
+def training_photos(folder: Path | None, *, count: int, size: int, seed: int) -> TrainingPhotos:
     """``count`` photographs of side ``size``.
 
     Args:
         folder: the first images by name, cut to centred squares. None takes random windows, half
-            of them mirrored, of the photographs that installed packages ship; those that stand in
-            for a dataset of ``domain`` are left out, so that nobody is tuned on what is tested.
+            of them mirrored, of the photographs that installed packages ship. No dataset shows
+            them, so nobody is tuned on what is tested.
         seed: of the windows.
 
     Raises:
@@ -51,7 +47,7 @@ def training_photos(
         BadImageError: one that cannot be decoded.
     """
     if folder is None:
-        pictures = _windows(domain, count, size, seed)
+        pictures = _windows(count, size, seed)
     else:
         found = load_styles(folder, size, "lanczos")[:count]
         if len(found) < count:
@@ -64,8 +60,8 @@ def training_photos(
     return TrainingPhotos(torch.stack(list(map(to_model_range, pictures))), digest.hexdigest())
 
 
-def _windows(domain: str, count: int, size: int, seed: int) -> list[np.ndarray]:
-    photos = [decode(photo_bytes(name)) for name in sorted(set(PHOTOS) - _tested(domain))]
+def _windows(count: int, size: int, seed: int) -> list[np.ndarray]:
+    photos = [decode(photo_bytes(name)) for name in sorted(PHOTOS)]
     generator = np.random.default_rng(seed)
     windows = []
     for index in range(count):
@@ -75,13 +71,3 @@ def _windows(domain: str, count: int, size: int, seed: int) -> list[np.ndarray]:
         window = square(photo.crop((left, top, left + side, top + side)), size, "lanczos")
         windows.append(window[:, ::-1] if generator.uniform() < 0.5 else window)
     return windows
-
-
-def _tested(domain: str) -> set[str]:
-    """Photographs that the embedded images of a domain's datasets are cut from."""
-    names = [
-        item.name.removesuffix(".yaml") for item in (files("data") / "cards").iterdir()
-        if item.name.endswith(".yaml")
-    ]  # fmt: skip
-    cards = [load_card(name) for name in names]
-    return {window.photo for card in cards if card.domain == domain for window in card.embedded}

@@ -17,17 +17,13 @@ from benchmark.errors import UsageError, unknown_name
 Domain = Literal["faces", "dogs", "bedrooms", "objects", "paintings"]
 
 
-class Window(BaseModel):
-    """A square part of a photograph that an installed package ships, in pixels."""
+class StandIn(BaseModel):
+    """A picture that ships with the package: ``data/stand_ins/<dataset>/<id>.png``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
-    photo: str = Field(description="package/name, e.g. skimage/astronaut")
-    left: int = Field(ge=0)
-    top: int = Field(ge=0)
-    side: int = Field(gt=0)
-    mirror: bool = False
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
 
 
 class Label(BaseModel):
@@ -116,7 +112,7 @@ class DatasetCard(BaseModel):
     hub: HubFacts
     stand_in: bool
     stand_in_note: str
-    embedded: tuple[Window, ...] = Field(min_length=8)
+    embedded: tuple[StandIn, ...] = Field(min_length=16)
 
 
 class Prompt(BaseModel):

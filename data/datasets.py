@@ -58,7 +58,7 @@ class BenchDataset:
         if kind == "embedded":
             if samples != "paper":
                 raise UsageError(f"--samples {samples} chooses rows of the hub: add --source hub")
-            return EmbeddedSource(self.card.embedded)
+            return EmbeddedSource(self.card.name, self.card.embedded)
         name, _, mirror = kind.partition(":")
         if name != "hub":
             raise unknown_name("source", kind, ["embedded", "hub", "hub:OWNER/NAME"])

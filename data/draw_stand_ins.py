@@ -4,8 +4,8 @@ The mini U-Net draws them. Of each dataset's candidates
 
 1. those are left out that lie nearer to a photograph it was trained on than nineteen of twenty
    held-out photographs do, so that nothing of the corpus is given away;
-2. half stay: those of which ``mini-clip-guide`` says most clearly that they are photographs (or
-   paintings) of the domain. The judge of the benchmark has no say;
+2. a quarter stays: those of which ``mini-clip-guide`` says most clearly that they are photographs
+   (or paintings) of the domain. The judge of the benchmark has no say;
 3. the clearest comes first, and then always the one that is least like any chosen before.
 """
 
@@ -34,6 +34,7 @@ from data.cards import load_card
 
 CANDIDATES = 96
 KEPT = 16
+CLEAREST = 4  # one of so many candidates
 RESPACING = 50
 TOO_NEAR = 0.05  # quantile of the held-out photographs' distances
 NAMES = {
@@ -87,14 +88,15 @@ def select(
     """
     limit = nearest(held_out, trained_on).quantile(TOO_NEAR)
     pictures = pictures[nearest(pictures, trained_on) >= limit]
-    if len(pictures) < 2 * count:
+    clearest = len(pictures) // CLEAREST
+    if clearest < count:
         raise BenchError(
             f"only {len(pictures)} candidates for {domain} are no near-copies of training "
-            f"photographs; {2 * count} are needed: draw more of them with --candidates"
+            f"photographs; {CLEAREST * count} are needed: draw more of them with --candidates"
         )
     seen = embeddings(guide, pictures)
     clear = clearness(guide, seen, domain)
-    best = clear.topk(len(clear) // 2).indices.sort().values
+    best = clear.topk(clearest).indices.sort().values
     return pictures[best[varied(seen[best], clear[best], count)]]
 
 

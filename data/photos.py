@@ -106,8 +106,8 @@ def photo_bytes(name: str) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != photo.sha256:
         raise DataError(
-            f"{path} is not the photograph {name!r} that the dataset cards were made with "
+            f"{path} is not the photograph {name!r} that methods are tuned on "
             f"(SHA-256 {found} instead of {photo.sha256}): install another version of "
-            f"{photo.package!r}, or use --images with a folder of your own"
+            f"{photo.package!r}, or name a folder of your own (--set training_images=DIR)"
         )
     return data

@@ -9,15 +9,15 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from benchmark.errors import DataError
-from data.cards import Window
+from data.cards import StandIn
 from data.decode import BadImageError, decode
-from data.photos import PHOTOS, photo_bytes
 
 _ID_LENGTH = 60
 MAX_BYTES = 64 << 20  # of one image file, unpacked; 64 megapixels of PNG fit mostly
@@ -116,38 +116,44 @@ class Source(ABC):
 
 
 class EmbeddedSource(Source):
-    """The windows of a card, cut at run time out of photographs that dependencies ship."""
+    """The pictures of a card that ship with the package, drawn by the mini U-Net.
+
+    Args:
+        dataset: whose stand-ins they are.
+        pictures: those of its card.
+    """
 
     name = "embedded"
     stand_in = True
+    pinned = True
 
-    def __init__(self, windows: Sequence[Window]) -> None:
-        self._windows = {window.id: window for window in windows}
+    def __init__(self, dataset: str, pictures: Sequence[StandIn]) -> None:
+        self._folder = files("data") / "stand_ins" / dataset
+        self._sha256 = {picture.id: picture.sha256 for picture in pictures}
 
     def identity(self) -> dict[str, Any]:
-        return {"windows": [window.model_dump() for window in self._windows.values()]}
+        return {"pictures": self._sha256}
 
     def describe(self) -> dict[str, Any]:
-        used = dict.fromkeys(window.photo for window in self._windows.values())
-        return {"name": self.name, "photos": {name: PHOTOS[name].credit for name in used}}
+        return {"name": self.name, "drawn_by": "mini-unet (data.draw_stand_ins)"}
 
     def entries(self) -> Sequence[Entry]:
-        return [Entry(window.id, window.photo) for window in self._windows.values()]
+        return [Entry(picture_id, f"{picture_id}.png") for picture_id in self._sha256]
 
     def read(self, entry: Entry) -> bytes:
-        return photo_bytes(self._windows[entry.id].photo)
-
-    def decode(self, entry: Entry, data: bytes) -> Image.Image:
-        window = self._windows[entry.id]
-        photo = decode(data)
-        right, bottom = window.left + window.side, window.top + window.side
-        if right > photo.width or bottom > photo.height:
-            raise BadImageError(
-                f"the window {window.id!r} reaches ({right}, {bottom}), but the photograph "
-                f"{window.photo!r} has {photo.width} x {photo.height} pixels"
+        file = self._folder / entry.file
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"the stand-in {file} cannot be read ({error.strerror}): reinstall stylebench"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != self._sha256[entry.id]:
+            raise DataError(
+                f"the stand-in {file} is not the one that the dataset's card names: reinstall "
+                f"stylebench"
             )
-        image = photo.crop((window.left, window.top, right, bottom))
-        return ImageOps.mirror(image) if window.mirror else image
+        return data
 
 
 class FolderSource(Source):

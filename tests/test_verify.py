@@ -124,24 +124,24 @@ def test_an_untouched_run_is_verified(runs: dict[str, Path], method: str) -> Non
 
 def test_a_changed_image_is_named_with_both_hashes(copy: Callable[[str], Path]) -> None:
     path = copy("identity")
-    file = path / "images" / "chelsea-face__golden.png"
+    file = path / "images" / "dog-01__golden.png"
     before = sha(file)
     pixels = decode_png(file.read_bytes()).copy()
     pixels[0, 0, 0] ^= 1
     file.write_bytes(encode_png(pixels))
     (finding,) = wrong(check(path)).pop("images")
-    assert finding.file == "images/chelsea-face__golden.png"
+    assert finding.file == "images/dog-01__golden.png"
     assert (finding.claimed, finding.found) == (before, sha(file))
     assert before != sha(file)
 
 
 def test_missing_and_foreign_images(copy: Callable[[str], Path]) -> None:
     path = copy("identity")
-    (path / "images" / "chelsea-face__golden.png").unlink()
+    (path / "images" / "dog-01__golden.png").unlink()
     (path / "images" / "thumbs.db").write_bytes(b"x")
     findings = wrong(check(path))["images"]
     assert [(item.file, bool(item.claimed)) for item in findings] == [
-        ("images/chelsea-face__golden.png", True), ("images/thumbs.db", False),
+        ("images/dog-01__golden.png", True), ("images/thumbs.db", False),
     ]  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def test_an_edited_chunk_record(copy: Callable[[str], Path]) -> None:
     findings = wrong(check(path))
     assert "Silver" in (findings["chunk records"][0].found or "")
     assert "Golden" in (findings["chunk records"][0].claimed or "")
-    assert findings["samples"][0].file == "samples.parquet: chelsea-face__golden"
+    assert findings["samples"][0].file == "samples.parquet: dog-01__golden"
 
 
 def test_a_chunk_record_that_cannot_be_read(copy: Callable[[str], Path]) -> None:
@@ -186,7 +186,7 @@ def test_a_chunk_record_that_cannot_be_read(copy: Callable[[str], Path]) -> None
         "chunks/000001.json", "manifest.json: status",
     }  # fmt: skip
     assert {item.file for item in findings["images"]} == {
-        "images/chelsea-left__golden.png", "images/chelsea-left__red-bricks.png",
+        "images/dog-02__golden.png", "images/dog-02__red-bricks.png",
     }  # fmt: skip
 
 
@@ -313,7 +313,7 @@ def test_an_official_checkpoint_that_is_not_here_is_not_checked(
 def test_a_partial_run_is_told_apart(copy: Callable[[str], Path]) -> None:
     path = copy("identity")
     (path / "chunks" / "000001.json").unlink()
-    for file in (path / "images").glob("chelsea-left*"):
+    for file in (path / "images").glob("dog-02*"):
         file.unlink()
     found = check(path)
     assert found.verified is False, "the manifest still says complete"
@@ -398,7 +398,7 @@ def test_several_runs_are_found_below_a_folder(
 
 
 FILES = ("sources.parquet", "styles.parquet", "samples.parquet", "scores.parquet", "summary.json",
-         "images/chelsea-face__night.png", "images/chelsea-left__water.png")  # fmt: skip
+         "images/dog-01__night.png", "images/dog-02__water.png")  # fmt: skip
 
 
 @settings(max_examples=25, deadline=None,

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from benchmark.diffusion.unet import UNet, UNetConfig
+from benchmark.diffusion.unet import NoiseOfVelocity, UNet, UNetConfig
 from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo.checkpoint_file import default_weights_dir, verify_file
 from benchmark.zoo.denoiser import Denoiser
@@ -247,6 +247,8 @@ def _denoiser(card: ModelCard, state: dict[str, Tensor]) -> Denoiser:
     with torch.device("meta"):
         unet = UNet(config)
     unet = unet.to_empty(device="cpu")
+    if unet.noise_of is not None:
+        unet.noise_of = NoiseOfVelocity()  # its table is in no checkpoint, and to_empty emptied it
     load_strictly(unet, state, "the U-Net architecture in its card")
     unet = unet.to(memory_format=torch.channels_last)
     try:

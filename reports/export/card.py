@@ -192,12 +192,11 @@ def _terms(run: ScoredRun) -> Iterable[str]:
     config = run.manifest.config
     source = run.manifest.dataset.get("source")
     source = source if isinstance(source, dict) else {}
-    photos = source.get("photos")
     if config.stand_in:
         yield f"source images for {config.dataset}: stand-ins, not of the dataset and not under " \
               f"its licence"  # fmt: skip
-        for name, credit in photos.items() if isinstance(photos, dict) else ():
-            yield f"photograph {name}: {credit}"
+        if "drawn_by" in source:
+            yield f"they were drawn by {source['drawn_by']}: research use only, as its weights"
     elif source.get("name") == "folder":
         yield f"source images for {config.dataset}: a folder of the user's own, whose terms " \
               f"stylebench does not know; state them before you publish"  # fmt: skip

@@ -42,7 +42,7 @@ def frozen(source: Source, cache: Path, **changes: Any) -> FrozenSet:
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same set anew at every call."""
     if request.param == "embedded":
-        return lambda: EmbeddedSource(load_card("afhq").embedded)
+        return lambda: EmbeddedSource("afhq", load_card("afhq").embedded)
     path = pack(request.param, tmp_path / "set", FILES)
     return lambda: open_local(path)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmark.errors import DataError
 from data import photos
-from data.cards import Window, load_card
+from data.cards import load_card
 from data.decode import BadImageError
 from data.photos import PHOTOS, photo_bytes
 from data.sources import EmbeddedSource, FolderSource, Source, file_ids
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 def source(request: pytest.FixtureRequest, folder: Path) -> Source:
     if request.param == "folder":
         return FolderSource(folder)
-    return EmbeddedSource(load_card(request.param).embedded)
+    return EmbeddedSource(request.param, load_card(request.param).embedded)
 
 
 def test_contract(source: Source) -> None:
@@ -63,38 +63,33 @@ def test_contract(source: Source) -> None:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_embedded_images_are_distinct_large_enough_and_not_flat(name: str) -> None:
-    source = EmbeddedSource(load_card(name).embedded)
+def test_embedded_images_are_distinct_small_and_not_flat(name: str) -> None:
+    source = EmbeddedSource(name, load_card(name).embedded)
     images = [source.decode(entry, source.read(entry)) for entry in source.entries()]
-    assert len(images) >= 8
+    assert len(images) >= 16
     assert len({image.tobytes() for image in images}) == len(images)
     for image in images:
-        assert image.width == image.height >= 64, "the mini protocol must not enlarge"
+        assert image.size == (64, 64)
         assert np.asarray(image).std() > 15
     assert source.stand_in
-    credits = source.describe()["photos"]
-    assert credits
-    assert all(credits.values())
+    assert "mini-unet" in source.describe()["drawn_by"]
 
 
-def test_mirrored_window() -> None:
-    plain = Window(id="a", photo="skimage/chelsea", left=100, top=50, side=80)
-    source = EmbeddedSource([plain, plain.model_copy(update={"id": "b", "mirror": True})])
-    first, second = (source.decode(entry, source.read(entry)) for entry in source.entries())
-    assert np.array_equal(np.asarray(first), np.asarray(second)[:, ::-1])
-
-
-def test_window_outside_of_its_photograph() -> None:
-    source = EmbeddedSource([Window(id="a", photo="skimage/chelsea", left=400, top=0, side=80)])
-    with pytest.raises(BadImageError, match=r"'a' reaches \(480, 80\).*451 x 300"):
-        source.decode(source.entries()[0], photo_bytes("skimage/chelsea"))
+def test_another_file_under_a_stand_ins_name() -> None:
+    (first, second, *_) = load_card("afhq").embedded
+    swapped = EmbeddedSource("afhq", [first.model_copy(update={"sha256": second.sha256})])
+    with pytest.raises(DataError, match=r"dog-01\.png is not the one that.*reinstall"):
+        swapped.read(swapped.entries()[0])
+    absent = EmbeddedSource("afhq", [first.model_copy(update={"id": "dog-99"})])
+    with pytest.raises(DataError, match=r"dog-99\.png cannot be read.*reinstall"):
+        absent.read(absent.entries()[0])
 
 
 def test_another_file_under_a_photographs_name(monkeypatch: pytest.MonkeyPatch) -> None:
     other = PHOTOS["skimage/coffee"]
     changed = photos.Photo(other.package, "data/chelsea.png", other.sha256, other.credit)
     monkeypatch.setitem(PHOTOS, "skimage/coffee", changed)
-    with pytest.raises(DataError, match=r"is not the photograph 'skimage/coffee'.*--images"):
+    with pytest.raises(DataError, match=r"is not the photograph 'skimage/coffee'.*training_images"):
         photo_bytes("skimage/coffee")
     gone = photos.Photo("skimage", "data/gone.png", other.sha256, other.credit)
     monkeypatch.setitem(PHOTOS, "skimage/coffee", gone)

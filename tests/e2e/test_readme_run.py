@@ -1,6 +1,6 @@
 """The README's run, made once as it stands there: its output, its report, its scores.
 
-``tests/golden/mini-scores.json`` holds its means (all 16 samples) as this code computed them in
+``tests/golden/mini-scores.json`` holds its means (all 32 samples) as this code computed them in
 float32 on a CPU. After a change that is meant to move them, write them anew from a finished run:
 ``python -m tests.e2e.test_readme_run RUN``. The tolerance covers other processors, whose rounding
 CLIP guidance amplifies over the chain.
@@ -59,7 +59,7 @@ def readme_run(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Readme
 @pytest.mark.slow
 def test_run_command_as_shown(readme_run: ReadmeRun) -> None:
     assert "contact sheet" in readme_run.stdout
-    assert len(list((readme_run.directory / "images").iterdir())) == 16
+    assert len(list((readme_run.directory / "images").iterdir())) == 32
 
 
 def test_the_readme_run_becomes_a_report_with_its_own_means(

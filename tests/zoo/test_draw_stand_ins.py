@@ -45,11 +45,11 @@ def test_a_photograph_of_the_domain_is_clearer_than_one_of_another(tiny_corpus: 
 def test_copies_of_training_photographs_are_left_out(tiny_corpus: Path) -> None:
     trained_on, held_out = (bank(tiny_corpus, "faces", split) for split in ("train", "test"))
     others = bank(tiny_corpus, "bedrooms", "train")
-    candidates = torch.cat([trained_on[:6], trained_on[:2].flip(3), others[:4]])
+    candidates = torch.cat([trained_on[:6], trained_on[:2].flip(3), others[:8]])
     chosen = draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 2)
     for picture in chosen:
         assert any(torch.equal(picture, other) for other in others)
-    with pytest.raises(BenchError, match=r"only 4 candidates for faces.*--candidates"):
+    with pytest.raises(BenchError, match=r"only 8 candidates for faces.*--candidates"):
         draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 3)
 
 
@@ -59,7 +59,7 @@ def test_the_command_writes_pictures_and_the_lines_of_the_cards(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(draw_stand_ins, "KEPT", 2)
-    words = ["--corpus", str(tiny_corpus), "--out", str(tmp_path), "--candidates", "4"]
+    words = ["--corpus", str(tiny_corpus), "--out", str(tmp_path), "--candidates", "8"]
     monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words, "--respacing", "2"])
     assert draw_stand_ins.main() == 0
     for dataset in registry.names(registry.DATASETS):

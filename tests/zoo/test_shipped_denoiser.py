@@ -15,10 +15,13 @@ from torch import Tensor
 
 from benchmark.config import load_protocol
 from benchmark.diffusion.schedule import Schedule
-from benchmark.metrics.pixels import to_float
 from benchmark.zoo import ModelZoo
+from benchmark.zoo.mini.clip import CONTENT, CONTENT_PROMPTS
 from benchmark.zoo.mini.unet import reconstruction_psnr
-from data.datasets import afhq, celebahq, imagenet
+from benchmark.zoo.mini.unet_samples import draw, embeddings
+from data.decode import decode, square
+from data.module import to_model_range
+from data.photos import photo_bytes
 
 WEIGHTS = Path(__file__).parents[2] / "benchmark" / "zoo" / "mini" / "weights"
 
@@ -29,22 +32,23 @@ def zoo() -> ModelZoo:
 
 
 @pytest.fixture(scope="module")
-def embedded() -> tuple[Tensor, list[str]]:
-    """Two embedded pictures of three datasets at 64 pixels, [6, 3, 64, 64], and their domains."""
-    pixels, domains = [], []
-    for dataset in (afhq, celebahq, imagenet):
-        frozen = dataset.freeze(
-            dataset.source(None), size=64, resize_filter="lanczos", limit=2, on_bad_image="fail"
-        )
-        pixels += [torch.from_numpy(image.pixels.copy()) for image in frozen.images]
-        domains += 2 * [dataset.card.domain]
-    return to_float(torch.stack(pixels).permute(0, 3, 1, 2)), domains
+def photos() -> tuple[Tensor, list[str]]:
+    """Photographs that packages ship, at 64 pixels, [4, 3, 64, 64], and what they show.
+
+    Not the embedded images: those the network has drawn itself.
+    """
+    shown = {
+        "skimage/astronaut": "faces", "skimage/chelsea": "dogs", "skimage/coffee": "objects",
+        "skimage/rocket": "objects",
+    }  # fmt: skip
+    pixels = [square(decode(photo_bytes(name)), 64, "lanczos") for name in shown]
+    return torch.stack([to_model_range(image) for image in pixels]), list(shown.values())
 
 
 def test_inversion_and_reconstruction_keep_28_db(
-    zoo: ModelZoo, embedded: tuple[Tensor, list[str]]
+    zoo: ModelZoo, photos: tuple[Tensor, list[str]]
 ) -> None:
-    images, domains = embedded
+    images, domains = photos
     denoiser = zoo.denoiser()
     labels = denoiser.labels(domains, "cpu")
     assert labels is not None
@@ -53,10 +57,10 @@ def test_inversion_and_reconstruction_keep_28_db(
 
 @pytest.mark.parametrize(("timestep", "limit"), [(250, 0.05), (500, 0.015)])
 def test_denoising_error(
-    zoo: ModelZoo, embedded: tuple[Tensor, list[str]], timestep: int, limit: float
+    zoo: ModelZoo, photos: tuple[Tensor, list[str]], timestep: int, limit: float
 ) -> None:
     """Mean squared error of the predicted noise; predicting none at all gives 1."""
-    images, domains = embedded
+    images, domains = photos
     denoiser = zoo.denoiser()
     abar = float(Schedule.linear(1000).alphas_cumprod[timestep])
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
@@ -65,6 +69,17 @@ def test_denoising_error(
         t = torch.full((len(xt),), timestep)
         eps = denoiser(xt, t, denoiser.labels(domains, "cpu"))[:, :3]
     assert F.mse_loss(eps, noise) < limit
+
+
+@pytest.mark.slow
+def test_the_judge_tells_what_is_drawn_from_noise(zoo: ModelZoo) -> None:
+    judge, unet = zoo.clip("judge"), zoo.denoiser().unet
+    texts = F.normalize(judge.encode_text(CONTENT_PROMPTS), dim=1)
+    right = 0
+    for index, domain in enumerate(CONTENT):
+        drawn = draw(unet, domain, 4, 20, torch.Generator().manual_seed(7))
+        right += int(((embeddings(judge, drawn) @ texts.T).argmax(1) == index).sum())
+    assert right >= 15, f"{right} of {4 * len(CONTENT)}"
 
 
 @pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.json")), ids=lambda path: path.stem)

@@ -17,8 +17,8 @@ from benchmark.diffusion.unet import UNet, UNetConfig
 from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo import ModelZoo, registry
 from benchmark.zoo.denoiser import Denoiser
-from benchmark.zoo.mini.unet import CLASSES
-from benchmark.zoo.models import inventory
+from benchmark.zoo.mini.unet import LABELS
+from benchmark.zoo.models import assemble, inventory
 from benchmark.zoo.registry import Kind, model_card, model_ids
 from tests.golden.official_format import SAVED_UNET, UNET_TIMESTEPS, picture
 
@@ -65,7 +65,7 @@ def test_registered_cards_are_valid_and_protocols_name_existing_models() -> None
     for protocol in protocol_names():
         for model in load_protocol(protocol).models.values():
             assert model in model_ids()
-    assert model_card("mini-unet").classes == CLASSES
+    assert model_card("mini-unet").classes == LABELS
 
 
 @pytest.mark.parametrize("name", GUIDED)
@@ -107,6 +107,20 @@ def test_loaded_denoiser_equals_its_source_and_is_frozen(weights: Path) -> None:
     torch.testing.assert_close(denoiser(x, t), expected, atol=1e-5, rtol=1e-5)
     features = denoiser.encode(x, t, [0, 1])
     assert torch.equal(features[0], denoiser.unet.encode(x, t, [0])[0])
+
+
+def test_a_loaded_network_of_velocities_has_its_table() -> None:
+    """No checkpoint holds the table, and models are built without storage."""
+    unet = tiny_unet(predicts="velocity").eval()
+    for weight in unet.out[2].parameters():  # zeros at first, and so of no use to tell by
+        torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
+    card = model_card("mini-unet").model_copy(
+        update={"architecture": TINY | {"predicts": "velocity"}, "classes": None}
+    )
+    loaded = assemble(card, unet.state_dict())
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    t = torch.tensor([5, 500])
+    torch.testing.assert_close(loaded(x, t), unet(x, t), atol=1e-5, rtol=1e-5)
 
 
 def test_a_file_that_the_official_code_saved_is_loaded(

@@ -59,9 +59,9 @@ def _vqgan(corpus: Path, cache: Path, steps: int) -> Recipe:
     return VqGanRecipe(corpus, cache, steps=steps)
 
 
-# the steps of the shipped models, but for unet, which ships from an older recipe (docs/mini-zoo.md)
+# the steps of the shipped models
 MODELS: dict[str, tuple[Make, int]] = {
-    "unet": (_unet, 4400),
+    "unet": (_unet, 4000),
     "clip-guide-base": (_clip("clip-guide-base"), 4000),  # what clip-guide starts from
     "clip-guide": (_clip("clip-guide"), 240),
     "clip-score": (_clip("clip-score"), 3600),

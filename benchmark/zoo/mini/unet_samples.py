@@ -38,6 +38,7 @@ BEGIN = {16: 999, 32: 350, 64: 300}
 # at 64, where the unconditional label is of stylised pictures for the most part, photographs
 GUIDANCE = {16: 4.0, 32: 3.0, 64: 3.0}
 SHOWN = 12  # samples of each class on the sheet
+SEED = 1  # GUIDANCE was chosen on samples of seed 0
 
 
 @torch.no_grad()
@@ -166,7 +167,7 @@ def main() -> int:
     parser.add_argument("--respacing", type=int, default=50, help="steps")
     given = parser.parse_args()
     zoo = ModelZoo({"denoiser": "mini-unet", "judge": "mini-clip-score"})
-    draws = torch.Generator().manual_seed(0)
+    draws = torch.Generator().manual_seed(SEED)
     try:
         unet = zoo.denoiser().unet
         samples = {
