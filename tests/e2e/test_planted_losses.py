@@ -79,7 +79,7 @@ def options(method: str, dataset: str, out: Path) -> launch.RunOptions:
     return launch.RunOptions(
         method=method, dataset=dataset, protocol=PROTOCOL,
         target=TargetOptions(prompts="golden,red-bricks" if method == "ours" else "golden"),
-        source_prompt=None, guide=None, images=None, limit=None, on_bad_image="fail", seed=0,
+        source_prompt=None, guide=None, images=None, limit=8, on_bad_image="fail", seed=0,
         config=None, assignments=(), weights_dir=None, out=out, existing="fail",
         accelerator="cpu", devices="1", strategy="auto", num_nodes=1, precision="32-true",
         batch_size=None,

@@ -322,7 +322,7 @@ def test_names_that_cannot_be_used(tmp_path: Path, method: str, message: str) ->
 
 @pytest.mark.parametrize("count", [0, 1, 999])
 def test_a_number_of_images_that_cannot_be_had(tmp_path: Path, count: int) -> None:
-    with pytest.raises(UsageError, match="allowed are 2 to 8"):
+    with pytest.raises(UsageError, match="allowed are 2 to 16"):
         findings(str(write(tmp_path)), images=count)
 
 
