@@ -350,6 +350,10 @@ class QSAttnStyleTransfer(StyleTransferMethod):
             scale=scale, augment=self.config.augment,
         )  # fmt: skip
         crops = cut(image, maps, self.clip.input_size)
+        if self.config.crop_noise:
+            count = len(crops) // len(image)
+            draw = noise.normal(f"{purpose}/noise", (count, *crops.shape[1:]))
+            crops = crops + self.config.crop_noise * draw.flatten(0, 1)
         embeddings: Tensor = self.clip.encode_image(crops)
         return embeddings.view(len(image), -1, embeddings.shape[1])
 

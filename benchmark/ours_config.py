@@ -92,6 +92,12 @@ class QSAttnConfig(MethodConfig):
     augment: bool = Field(
         default=True, description="random affine and perspective maps of crops (paper, ZeCon)"
     )
+    crop_noise: float = Field(
+        default=0.0, ge=0.0,
+        description="standard deviation of the noise on what CLIP sees, new at each step: its "
+        "gradient is then an average over near pictures, and changes more of what is seen "
+        "(SmoothGrad; VQGAN-CLIP's noise_fac); paper, ZeCon: 0",
+    )  # fmt: skip
     clip_crops: Literal["shared", "separate"] = Field(
         default="shared",
         description="the same crops for the global and the directional loss, or others (ZeCon), "

@@ -25,7 +25,7 @@ from benchmark.errors import BenchError
 from benchmark.pictures import encode_png
 from benchmark.zoo.clip import ClipEncoder
 from benchmark.zoo.mini import corpus
-from benchmark.zoo.mini.clip import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
+from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
 from benchmark.zoo.mini.stylegan2_figures import nearest
 from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_samples import draw, embeddings, sheet

@@ -83,7 +83,7 @@ def test_every_process_is_deterministic_and_keeps_samples_apart(
         {"clip_global_patch": 0.0}, {"clip_dir_patch": 0.0}, {"guidance_scale": 0.5},
         {"loss_gradients": "unit"},
         {"vgg_layers": ("conv1_2",)}, {"encoder_blocks": (2, 8)}, {"n_patches": 5},
-        {"patch_max": 0.9}, {"t0": 4}, {"respacing": 11}, {"mse_tone": 0.0},
+        {"patch_max": 0.9}, {"t0": 4}, {"respacing": 11}, {"mse_tone": 0.0}, {"crop_noise": 0.4},
     ],
     ids=lambda changes: ",".join(f"{k}={v}" for k, v in changes.items()),
 )  # fmt: skip

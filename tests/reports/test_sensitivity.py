@@ -113,7 +113,7 @@ def test_the_strength_of_a_loss_is_that_of_its_own_weighted_gradient(tmp_path: P
     usual = strengths_on(tmp_path, "afhq", "golden", (*one_step, "mse=400"))
     double = strengths_on(tmp_path, "afhq", "golden", (*one_step, "mse=800"))
     assert usual.keys() == {
-        "clip_global_patch", "clip_dir_patch", "contrastive", "mse", "vgg", "range",
+        "clip_global", "clip_global_patch", "clip_dir_patch", "contrastive", "mse", "vgg", "range",
     }  # fmt: skip
     assert usual["mse"] > 0
     for name, strength in usual.items():

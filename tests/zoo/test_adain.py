@@ -19,7 +19,7 @@ from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo import ModelZoo, registry
 from benchmark.zoo.adain import AdaInDecoder, NormalisedVgg, adaptive_instance_norm, mean_std
 from benchmark.zoo.mini.adain import STYLE_WEIGHT, AdaInRecipe, unit_range
-from benchmark.zoo.mini.clip import Bank
+from benchmark.zoo.mini.bank import Bank
 from benchmark.zoo.mini.export import export
 from benchmark.zoo.mini.trainer import train
 from benchmark.zoo.registry import model_card

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo import ModelZoo
 from benchmark.zoo.clip import ClipEncoder, build_clip, is_sigmoid, normalise, tokenizer_of
-from benchmark.zoo.mini.clip import CONTENT_PROMPTS, STYLE_IDS, STYLE_PROMPTS, sigmoid_pairs
+from benchmark.zoo.mini.bank import CONTENT_PROMPTS, STYLE_IDS, STYLE_PROMPTS
+from benchmark.zoo.mini.clip import sigmoid_pairs
 from benchmark.zoo.mini.styles import stylize
 from benchmark.zoo.mini.unet import to_model_range
 

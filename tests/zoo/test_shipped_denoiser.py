@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.config import load_protocol
 from benchmark.diffusion.schedule import Schedule
 from benchmark.zoo import ModelZoo
-from benchmark.zoo.mini.clip import CONTENT, CONTENT_PROMPTS
+from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS
 from benchmark.zoo.mini.unet import reconstruction_psnr
 from benchmark.zoo.mini.unet_samples import draw, embeddings
 from data.decode import decode, square

@@ -22,7 +22,7 @@ from benchmark.zoo import ModelZoo
 from benchmark.zoo.loading import load_state
 from benchmark.zoo.mini import stylegan2 as command
 from benchmark.zoo.mini import stylegan2_training as training
-from benchmark.zoo.mini.clip import CONTENT, CONTENT_PROMPTS
+from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS
 from benchmark.zoo.mini.stylegan2_figures import samples
 from benchmark.zoo.mini.stylegan2_parts import augment, sliced_wasserstein
 from benchmark.zoo.stylegan2 import StyleGan2, StyleGan2Config

@@ -15,7 +15,7 @@ from benchmark.zoo import ModelZoo
 from benchmark.zoo.adain import AdaInDecoder, adaptive_instance_norm, mean_std
 
 from . import corpus
-from .clip import Bank
+from .bank import Bank
 from .trainer import Schedule
 
 ENCODER = "mini-vgg"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,72 +21,14 @@ from benchmark.zoo.loading import load_strictly
 
 from . import corpus
 from .augment import Crops, centre_crops, random_crops
-from .captions import SUBJECTS, caption
-from .styles import STYLES
+from .bank import CONTENT_PROMPTS, PHOTO, STYLE_PROMPTS, Bank, Facts, matches
+from .style_path import OnThePath, StylePath
 from .trainer import Schedule
 from .unet import to_model_range
 
-STYLE_IDS = tuple(STYLES)
-PHOTO = len(STYLE_IDS)
-PAINTING = PHOTO + 1  # and above: one for each label of the paintings
-STYLE_PROMPTS = (*(style.prompt for style in STYLES.values()), "Photo")
-CONTENT = ("faces", "dogs", "bedrooms", "objects", "paintings")
-CONTENT_PROMPTS = (
-    "a photo of a face", "a photo of a dog", "a photo of a bedroom", "a photo of an object",
-    "a painting",
-)  # fmt: skip
-ANY = -1
-
-# subjects of captions.SUBJECTS that are true of a part of their domain only
-_PARTIAL = {
-    "portrait of a man": "man",
-    "portrait of a woman": "woman",
-    "bedroom": "bedroom",
-    "bed": "bedroom",
-    "hotel room": "bedroom",
-    "room with a bed": "bedroom",
-    "living room": "living room",
-    "kitchen": "kitchen",
-}
-_DOG_WORDS = ("dog", "puppy", "puppies", "dogs")
-LABEL_SHARE = 0.35
-OWN_CAPTION_SHARE = 0.5
 AUXILIARY = 0.5
 # a caption fits many images, so the sum over all pairs is far larger than those over the two banks
 SIGMOID_PAIRS = 0.1
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of an image, or said by a caption: [N] int64 each, ``ANY`` where silent."""
-
-    style: Tensor
-    content: Tensor
-    label: Tensor
-
-    def __getitem__(self, index: Tensor) -> Facts:
-        return Facts(self.style[index], self.content[index], self.label[index])
-
-    @staticmethod
-    def join(parts: list[Facts]) -> Facts:
-        return Facts(
-            torch.cat([p.style for p in parts]),
-            torch.cat([p.content for p in parts]),
-            torch.cat([p.label for p in parts]),
-        )
-
-
-def matches(images: Facts, captions: Facts) -> Tensor:
-    """[N, M] bool: caption m says nothing that is untrue of image n."""
-
-    def agrees(image: Tensor, said: Tensor) -> Tensor:
-        return (said[None] == ANY) | (image[:, None] == said[None])
-
-    return (
-        agrees(images.style, captions.style)
-        & agrees(images.content, captions.content)
-        & agrees(images.label, captions.label)
-    )
 
 
 @dataclass(frozen=True)
@@ -100,6 +41,7 @@ class Plan:
             tower alone, if the loss is another one); "" for random ones.
         radius: of the ball (L2, on pixels in [-1, 1]) in which every picture is moved to where the
             loss is highest; 0 leaves them alone.
+        half_styled, recoloured: pictures of :class:`StylePath` beside those of a batch.
     """
 
     seed: int
@@ -108,6 +50,8 @@ class Plan:
     architecture: str = ""
     start: str = ""
     radius: float = 0.0
+    half_styled: int = 0
+    recoloured: int = 0
 
 
 # a transformer needs many steps more than it needs large batches, and so does a sigmoid
@@ -115,8 +59,22 @@ PLANS = {
     "clip-guide-base": Plan(
         seed=11, batch_size=256, learning_rate=1.5e-3, architecture="clip-guide"
     ),
+    "clip-guide-moved": Plan(
+        seed=59,
+        batch_size=160,
+        learning_rate=1e-3,
+        architecture="clip-guide",
+        start="clip-guide-base",
+        radius=4.0,
+    ),
     "clip-guide": Plan(
-        seed=59, batch_size=160, learning_rate=1e-3, start="clip-guide-base", radius=4.0
+        seed=61,
+        batch_size=128,
+        learning_rate=5e-4,
+        start="clip-guide-moved",
+        radius=4.0,
+        half_styled=48,
+        recoloured=32,
     ),
     "clip-score": Plan(seed=23, batch_size=128, learning_rate=1e-3),
     "sigmoid-guide": Plan(seed=47, batch_size=128, learning_rate=1e-3, start="clip-guide-base"),
@@ -209,106 +167,6 @@ def load_image_tower(model: nn.Module, state: dict[str, Tensor]) -> None:
     load_strictly(visual, tower, "the image tower of the SigLIP")
 
 
-def label_id(domain: str, label: str) -> int:
-    return zlib.crc32(f"{domain}:{label}".encode())
-
-
-class Bank:
-    """Pictures of one split with their stylised copies and what is known of them."""
-
-    def __init__(self, folder: Path, split: str, cache: Path, copies: int) -> None:
-        self.pictures = pictures = corpus.load(folder, split)
-        breeds = {
-            label for d, label in zip(pictures.domains, pictures.labels, strict=True)
-            if d == "dogs" and label
-        }  # fmt: skip
-        self.domains = [self._domain(i, breeds) for i in range(len(pictures))]
-        content = [CONTENT.index("bedrooms" if d == "interiors" else d) for d in self.domains]
-        labels = [
-            label_id(self.domains[i], pictures.labels[i] or f"picture {pictures.ids[i]}")
-            for i in range(len(pictures))
-        ]
-        paintings = sorted({
-            label for d, label in zip(pictures.domains, pictures.labels, strict=True)
-            if d == "paintings"
-        })  # fmt: skip
-        styles = [PHOTO] * len(pictures)
-        for i, domain in enumerate(self.domains):
-            if domain == "paintings":
-                gogh = pictures.labels[i] == "Vincent van Gogh"
-                own = PAINTING + paintings.index(pictures.labels[i])
-                styles[i] = STYLE_IDS.index("gogh") if gogh else own
-        self.pixels = torch.from_numpy(pictures.pixels)
-        self.facts = Facts(torch.tensor(styles), torch.tensor(content), torch.tensor(labels))
-        plain = [i for i, d in enumerate(pictures.domains) if d in corpus.PHOTO_DOMAINS]
-        self.photos = torch.tensor(plain)
-        self.photos_of = [
-            self.photos[self.facts.content[self.photos] == content]
-            for content in range(len(CONTENT) - 1)
-        ]
-        self.paintings = torch.tensor(
-            [i for i, d in enumerate(pictures.domains) if d == "paintings"]
-        )
-        self.styled = torch.from_numpy(
-            np.concatenate([corpus.stylised(folder, split, k, cache) for k in range(copies)])
-        )
-        self.styled_source = self.photos.repeat(copies)
-        source = self.facts[self.styled_source]
-        styles = [
-            STYLE_IDS.index(corpus.style_of(pictures.ids[i], k)[0])
-            for k in range(copies) for i in plain
-        ]  # fmt: skip
-        self.styled_facts = Facts(torch.tensor(styles), source.content, source.label)
-
-    def _domain(self, i: int, breeds: set[str]) -> str:
-        """The picture's domain; dogs among the objects count as dogs."""
-        domain = self.pictures.domains[i]
-        if domain == "objects":
-            words = self.pictures.captions[i].lower().replace(".", " ").split()
-            if self.pictures.labels[i] in breeds or any(word in words for word in _DOG_WORDS):
-                return "dogs"
-        return domain
-
-    def say(self, i: int, style: int, rng: np.random.Generator) -> tuple[str, tuple[int, int, int]]:
-        """A caption for picture ``i`` in a style, and what the caption says (:class:`Facts`)."""
-        domain, label = self.domains[i], self.pictures.labels[i]
-        if domain == "paintings":
-            return self._say_painting(i, rng)
-        own = self.pictures.captions[i]
-        if style == PHOTO and own and rng.random() < OWN_CAPTION_SHARE:
-            lines = own.split("\n")
-            text = lines[int(rng.integers(len(lines)))]
-            return text, (PHOTO, int(self.facts.content[i]), int(self.facts.label[i]))
-        if label and rng.random() < LABEL_SHARE:
-            subject, said_label = label, int(self.facts.label[i])
-        else:
-            fitting = [s for s in SUBJECTS[domain] if _PARTIAL.get(s, label) == label]
-            subject = fitting[int(rng.integers(len(fitting)))]
-            partial = subject in _PARTIAL
-            said_label = int(self.facts.label[i]) if partial else ANY
-        text = caption(rng, subject, None if style == PHOTO else STYLES[STYLE_IDS[style]])
-        if subject not in text:
-            return text, (style, ANY, ANY)
-        return text, (style, int(self.facts.content[i]), said_label)
-
-    def _say_painting(self, i: int, rng: np.random.Generator) -> tuple[str, tuple[int, int, int]]:
-        label, style = self.pictures.labels[i], int(self.facts.style[i])
-        content = CONTENT.index("paintings")
-        draw = rng.random()
-        if draw < 0.3:
-            subjects = SUBJECTS["paintings"]
-            subject = subjects[int(rng.integers(2))]
-            return f"a{'n' if subject[0] == 'a' else ''} {subject}", (ANY, content, ANY)
-        if draw < 0.5 and self.pictures.captions[i]:
-            return self.pictures.captions[i], (style, content, int(self.facts.label[i]))
-        if style < PHOTO:
-            text = caption(rng, "painting", STYLES[STYLE_IDS[style]])
-            return text, (style, content if "painting" in text else ANY, ANY)
-        templates = ("{0}", "{0} painting", "a painting in the style of {0}", "a {0} painting")
-        text = templates[int(rng.integers(len(templates)))].format(label)
-        return text, (style, content if "painting" in text else ANY, ANY)
-
-
 class ClipRecipe:
     """Contrastive or sigmoid training with several positives, and two banks of prompts besides.
 
@@ -342,6 +200,9 @@ class ClipRecipe:
         self.plain_crops, self.styled_crops = Crops(min_area=0.08, whole=0.75), Crops(whole=0.35)
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
+        self.path = None
+        if plan.half_styled or plan.recoloured:
+            self.path = StylePath(self.bank, plan.half_styled, plan.recoloured, self.styled_crops)
         # registers the configuration, which the tokenizer reads
         self.sigmoid = is_sigmoid(build_clip(self.config_name))
         self.tokenizer: Any = tokenizer_of(self.config_name)
@@ -391,15 +252,26 @@ class ClipRecipe:
         self, model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         images, tokens, known, said = self.batch(generator)
-        judged = partial(self._judged, model, tokens=tokens, known=known, said=said)
+        between: OnThePath | None = None
+        if self.path is not None:
+            more, between = self.path.draw(generator)
+            images = torch.cat([images, more])
+        judged = partial(
+            self._judged, model, tokens=tokens, known=known, said=said, between=between
+        )
         if self.radius:
             images = worst_near(images, self.radius, lambda moved: judged(moved)[0], generator)
         return judged(images)
 
     def _judged(
-        self, model: nn.Module, images: Tensor, *, tokens: Tensor, known: Facts, said: Facts
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of images [B, 3, 64, 64] with their captions, and its parts."""
+        self, model: nn.Module, images: Tensor, *, tokens: Tensor, known: Facts, said: Facts,
+        between: OnThePath | None,
+    ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+        """Loss of images [B, 3, 64, 64] with their captions, and its parts.
+
+        Args:
+            between: what is known of the last images, which have no captions.
+        """
         clip: Any = model
         device = next(model.parameters()).device
         x = normalise(model, images).contiguous(memory_format=torch.channels_last).to(device)
@@ -408,6 +280,7 @@ class ClipRecipe:
         with sdpa_kernel(SDPBackend.MATH):
             image = F.normalize(clip.encode_image(x).float(), dim=1)
             text = F.normalize(clip.encode_text(texts).float(), dim=1)
+        image, on_path = image[: len(tokens)], image[len(tokens) :]
         counts = [len(tokens), len(self._style_tokens), len(self._content_tokens)]
         text, style_text, content_text = torch.split(text, counts)
         scale = clip.logit_scale.exp().clamp(max=60.0)
@@ -428,11 +301,15 @@ class ClipRecipe:
                 style_loss = F.cross_entropy(by_style, style[named])
                 content_loss = F.cross_entropy(by_content, content[plain])
             hits = (image[named].detach() @ style_text.detach().T).argmax(1) == style[named]
-        total = pairs + AUXILIARY * (style_loss + content_loss)
-        return total, {
-            "pairs": float(pairs.detach()), "style": float(style_loss.detach()),
-            "content": float(content_loss.detach()), "style_top1": float(hits.float().mean()),
-        }  # fmt: skip
+            total = pairs + AUXILIARY * (style_loss + content_loss)
+            parts = {
+                "pairs": float(pairs.detach()), "style": float(style_loss.detach()),
+                "content": float(content_loss.detach()), "style_top1": float(hits.float().mean()),
+            }  # fmt: skip
+            if between is not None:
+                path_loss, path_parts = between.loss(scale * on_path @ style_text.T)
+                total, parts = total + path_loss, parts | path_parts
+        return total, parts
 
     def finish(self, model: nn.Module) -> nn.Module:
         """What is shipped: the whole model."""

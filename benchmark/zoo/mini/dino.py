@@ -15,7 +15,7 @@ from benchmark.zoo.dino import DinoViT
 
 from . import corpus
 from .augment import Crops, random_crops
-from .clip import PHOTO, Bank
+from .bank import PHOTO, Bank
 from .trainer import Schedule
 from .unet import to_model_range
 

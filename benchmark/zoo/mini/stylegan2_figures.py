@@ -13,7 +13,7 @@ from benchmark.zoo.models import ModelZoo
 from benchmark.zoo.stylegan2 import StyleGan2
 from benchmark.zoo.vgg import VggFeatures
 
-from .clip import CONTENT, CONTENT_PROMPTS
+from .bank import CONTENT, CONTENT_PROMPTS
 from .stylegan2_parts import feature_distance
 from .unet import to_model_range
 

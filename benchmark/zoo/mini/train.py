@@ -63,12 +63,13 @@ def _vqgan(corpus: Path, cache: Path, steps: int) -> Recipe:
 MODELS: dict[str, tuple[Make, int]] = {
     "unet": (_unet, 4000),
     "clip-guide-base": (_clip("clip-guide-base"), 4000),  # what clip-guide starts from
-    "clip-guide": (_clip("clip-guide"), 240),
+    "clip-guide-moved": (_clip("clip-guide-moved"), 240),  # and then
+    "clip-guide": (_clip("clip-guide"), 600),
     "clip-score": (_clip("clip-score"), 3600),
     "sigmoid-guide": (_clip("sigmoid-guide"), 600),
     "vgg": (_vgg, 1200),
     "dino": (_dino, 3000),
-    "face": (_face, 3000),
+    "face": (_face, 1500),
     "adain-decoder": (_adain, 2000),
     "vqgan": (_vqgan, 2600),
 }

@@ -26,7 +26,7 @@ from benchmark.zoo.clip import ClipEncoder
 from benchmark.zoo.models import ModelZoo
 
 from . import corpus
-from .clip import CONTENT, CONTENT_PROMPTS
+from .bank import CONTENT, CONTENT_PROMPTS
 from .stylegan2_figures import neighbour_distance
 from .unet import LABELS, SIDES, class_index, to_model_range
 

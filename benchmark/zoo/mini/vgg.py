@@ -14,7 +14,7 @@ from benchmark.zoo.vgg import MINI_WIDTHS, VggFeatures
 
 from . import corpus
 from .augment import Crops, random_crops
-from .clip import CONTENT, PHOTO, Bank, Facts
+from .bank import CONTENT, PHOTO, Bank, Facts
 from .trainer import Schedule
 from .unet import to_model_range
 

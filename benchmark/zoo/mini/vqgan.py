@@ -19,7 +19,7 @@ from benchmark.zoo.vgg import VggFeatures
 from benchmark.zoo.vqgan import VqGan
 
 from . import corpus
-from .clip import Bank
+from .bank import Bank
 from .export import WEIGHTS
 from .trainer import Schedule
 from .unet import to_model_range
