@@ -1,4 +1,4 @@
-"""Face identity: detection and alignment by MTCNN, embedding by a small ArcFace-style network."""
+"""Face identity: detection and alignment by MTCNN, embedding by a small residual network."""
 
 from __future__ import annotations
 

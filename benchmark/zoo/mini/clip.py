@@ -200,9 +200,11 @@ class ClipRecipe:
         self.plain_crops, self.styled_crops = Crops(min_area=0.08, whole=0.75), Crops(whole=0.35)
         self.bank = Bank(folder, "train", cache, copies)
         self.held_out = Bank(folder, "test", cache, 1)
-        self.path = None
+        self.style_path = None
         if plan.half_styled or plan.recoloured:
-            self.path = StylePath(self.bank, plan.half_styled, plan.recoloured, self.styled_crops)
+            self.style_path = StylePath(
+                self.bank, plan.half_styled, plan.recoloured, self.styled_crops
+            )
         # registers the configuration, which the tokenizer reads
         self.sigmoid = is_sigmoid(build_clip(self.config_name))
         self.tokenizer: Any = tokenizer_of(self.config_name)
@@ -253,8 +255,8 @@ class ClipRecipe:
     ) -> tuple[Tensor, dict[str, float]]:
         images, tokens, known, said = self.batch(generator)
         between: OnThePath | None = None
-        if self.path is not None:
-            more, between = self.path.draw(generator)
+        if self.style_path is not None:
+            more, between = self.style_path.draw(generator)
             images = torch.cat([images, more])
         judged = partial(
             self._judged, model, tokens=tokens, known=known, said=said, between=between
