@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.errors import DataError
 from benchmark.zoo.face import FaceAligner
-from benchmark.zoo.mini.face_teacher import Teacher, blends, chips, described
+from benchmark.zoo.mini.face_teacher import Teacher, chips, described, mixed_faces
 from benchmark.zoo.mini.unet import to_model_range
 from data.cards import load_card
 from data.sources import EmbeddedSource
@@ -42,8 +42,8 @@ def test_a_chip_is_the_lower_middle_of_a_crop_enlarged() -> None:
 
 def test_mixtures_are_of_two_faces_and_repeat() -> None:
     pixels = torch.stack([torch.full((4, 4, 3), value, dtype=torch.uint8) for value in (0, 200)])
-    first = blends(pixels, 64, torch.Generator().manual_seed(0))
-    assert torch.equal(first, blends(pixels, 64, torch.Generator().manual_seed(0)))
+    first = mixed_faces(pixels, 64, torch.Generator().manual_seed(0))
+    assert torch.equal(first, mixed_faces(pixels, 64, torch.Generator().manual_seed(0)))
     values = first[:, 0, 0, 0].float()
     mixed = (values > 0) & (values < 200)
     assert int(mixed.sum()) > 16 and float(values[mixed].min()) >= 50  # at least a quarter

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from benchmark.zoo.face import FaceAligner, FaceEmbedder
 
 from .augment import Crops, random_crops
-from .face_teacher import blends, described
+from .face_teacher import described, mixed_faces
 from .trainer import Schedule
 from .unet import to_model_range
 
@@ -123,7 +123,7 @@ class FaceRecipe:
         named = torch.cat([pixels, more_pixels])[train]
         others, _ = aligned(folder, "faces", "train", cache, unnamed)
         # of the faces without names: those with names are few, and grey
-        mixed = blends(others, mixtures, torch.Generator().manual_seed(self.seed))
+        mixed = mixed_faces(others, mixtures, torch.Generator().manual_seed(self.seed))
         self._pixels = torch.cat([named, others, mixed])
         said = described(self._pixels, cache)
         # all descriptors share a direction, which is not what tells faces apart

@@ -75,7 +75,7 @@ def chips(pixels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return large.clamp(0, 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def blends(pixels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def mixed_faces(pixels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Faces of nobody: ``count`` mixtures of two aligned faces each, [count, H, W, 3] uint8.
 
     The teacher tells these apart too, so a few thousand faces teach more than their own persons.
