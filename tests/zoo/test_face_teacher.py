@@ -72,5 +72,5 @@ def test_descriptors_are_kept_for_the_very_same_faces(drawn_faces: Tensor, tmp_p
 
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"face_recognition_models is not .*stylebench\[face-t"):
+    with pytest.raises(DataError, match=r"face_recognition_models is not .*stylebench\[teachers"):
         Teacher()

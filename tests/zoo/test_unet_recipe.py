@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.errors import DataError
 from benchmark.zoo.mini import corpus
 from benchmark.zoo.mini.unet import (
     CLASSES,
@@ -19,18 +20,33 @@ from benchmark.zoo.mini.unet import (
     UNetRecipe,
     class_index,
 )
+from benchmark.zoo.mini.unet_heads import HEADS_SHARE, UNetHeadsRecipe
+from benchmark.zoo.mini.unet_heads import PICTURES as HEADS_PICTURES
 
 
 @pytest.fixture
-def recipe(tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UNetRecipe:
-    """Its stylised pictures are black, which no photograph of the corpus is."""
+def black_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stylised pictures are black, which no photograph of the corpus is."""
 
     def black(folder: Path, split: str, copy: int, cache: Path) -> corpus.Pixels:
         count = len(corpus.load(folder, split, corpus.PHOTO_DOMAINS))
         return np.zeros((count, 64, 64, 3), np.uint8)
 
     monkeypatch.setattr(corpus, "stylised", black)
+
+
+@pytest.fixture
+def recipe(tiny_corpus: Path, tmp_path: Path, black_copies: None) -> UNetRecipe:
     return UNetRecipe(tiny_corpus, tmp_path, steps=1, batch_size=400, copies=1)
+
+
+@pytest.fixture
+def heads_recipe(tiny_corpus: Path, tmp_path: Path, black_copies: None) -> UNetHeadsRecipe:
+    """The heads are white."""
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    np.save(bank / "dog-heads-train-68.npy", np.full((2, 68, 68, 3), 255, np.uint8))
+    return UNetHeadsRecipe(tiny_corpus, bank, steps=1, batch_size=400, copies=1)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -66,3 +82,24 @@ def test_labels_of_sides_and_domains() -> None:
     assert LABELS[: len(CLASSES)] == CLASSES
     assert LABELS[class_index("dogs", 16)] == "dogs-16"
     assert class_index("interiors", 32) == class_index("bedrooms", 32)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_second_stage_shows_heads_and_at_small_sides_no_whole_dog(
+    heads_recipe: UNetHeadsRecipe, side: int
+) -> None:
+    x0, labels, _ = heads_recipe.batch(side, torch.Generator().manual_seed(2))
+    assert len(x0) == 200 * HEADS_PICTURES[side]
+    white = (x0 == 1).flatten(1).all(1)
+    unstylised = ~(x0 == -1).flatten(1).all(1)
+    share = white.sum() / unstylised.sum()
+    assert float(share) == pytest.approx(HEADS_SHARE[side], abs=0.1)
+    dogs, unlabelled = (labels == class_index(n, side) for n in ("dogs", "unconditional"))
+    assert torch.all(dogs[white] | unlabelled[white])
+    assert float(unlabelled[white].float().mean()) < 0.1
+    assert bool((dogs & ~white & unstylised).any()) is (side == 64)
+
+
+def test_the_second_stage_starts_from_the_first(heads_recipe: UNetHeadsRecipe) -> None:
+    with pytest.raises(DataError, match=r"starts from unet-base.* train it first"):
+        heads_recipe.build()

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmark.errors import DataError
 from benchmark.zoo.clip import build_clip, is_sigmoid, normalise, tokenizer_of
 from benchmark.zoo.loading import load_strictly
 
@@ -23,7 +22,7 @@ from . import corpus
 from .augment import Crops, centre_crops, random_crops
 from .bank import CONTENT_PROMPTS, PHOTO, STYLE_PROMPTS, Bank, Facts, matches
 from .style_path import OnThePath, StylePath
-from .trainer import Schedule
+from .trainer import Schedule, trained_before
 from .unet import to_model_range
 
 AUXILIARY = 0.5
@@ -138,22 +137,6 @@ def worst_near(
 def one_hot(index: Tensor, logits: Tensor) -> Tensor:
     """[N] classes as the positives [N, M] of ``logits``."""
     return F.one_hot(index, logits.shape[1]).bool()
-
-
-def trained_before(work_dir: Path, name: str) -> dict[str, Tensor]:
-    """Averaged weights of a model that was trained in the same work folder.
-
-    Raises:
-        DataError: it was not.
-    """
-    checkpoint = work_dir / name / f"{name}.ckpt"
-    if not checkpoint.is_file():
-        raise DataError(
-            f"training starts from {name}, and there is no {checkpoint}: train it first with "
-            f"python -m benchmark.zoo.mini.train {name} and the same --work-dir"
-        )
-    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
-    return state
 
 
 def load_image_tower(model: nn.Module, state: dict[str, Tensor]) -> None:

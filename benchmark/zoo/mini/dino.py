@@ -1,4 +1,7 @@
-"""Training recipe of the mini DINO: self-distillation over crops, without labels."""
+"""Training recipe of the mini DINO's first stage: self-distillation over crops, without labels.
+
+The second stage, :mod:`.dino_keys`, is what ships.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ CENTRE_MOMENTUM = 0.9
 TEACHER_MOMENTUM = 0.99  # rises to 1 along a cosine, as in the paper
 LOCAL_SIZE = 32
 NEIGHBOURS = 10
+ARCHITECTURE = {"patch": 8, "width": 128, "depth": 5, "heads": 2, "image_size": 64}
 
 
 class Head(nn.Module):
@@ -73,7 +77,7 @@ class SelfDistillation(nn.Module):
 class DinoRecipe:
     """Two global and two local crops of photos, paintings and stylised photos."""
 
-    name = "dino"
+    name = "dino-base"
     kind = "dino"
     seed = 37
     domains: tuple[str, ...] = corpus.DOMAINS
@@ -147,50 +151,52 @@ class DinoRecipe:
         }  # fmt: skip
 
     def architecture(self) -> dict[str, Any]:
-        return {"patch": 8, "width": 128, "depth": 5, "heads": 2, "image_size": 64}
+        return ARCHITECTURE
 
-    @torch.no_grad()
     def evaluate(self, shipped: nn.Module, model: nn.Module) -> dict[str, float]:
-        """Figures of the vision transformer alone.
-
-        ``domain_knn`` and ``style_knn``: share of held-out images whose class the 10 nearest
-        training images name. ``structure_2afc``: share of held-out photos whose own stylised
-        version has nearer keys (self-similarity, Tumanyan et al. 2022) than another photo in the
-        same style.
-        """
         assert isinstance(shipped, DinoViT)
-        vit = shipped.eval()
-        train, test = self.bank, self.held_out
-        some = torch.randperm(len(train.pixels), generator=torch.Generator().manual_seed(5))[:4000]
-        drawn = torch.randperm(len(train.styled), generator=torch.Generator().manual_seed(6))[:4000]
-        test_plain = _class_tokens(vit, test.pixels)
-        figures = {
-            "domain_knn": _knn(
-                test_plain, test.facts.content,
-                _class_tokens(vit, train.pixels[some]), train.facts.content[some],
-            ),
-            "style_knn": _knn(
-                _class_tokens(vit, test.styled), test.styled_facts.style,
-                _class_tokens(vit, train.styled[drawn]), train.styled_facts.style[drawn],
-            ),
-        }  # fmt: skip
-        hits, count = 0, 0
-        for style in range(PHOTO):
-            of_style = (test.styled_facts.style == style).nonzero().flatten()[:24]
-            photos = _structure(vit, test.pixels[test.styled_source[of_style]])
-            styled = _structure(vit, test.styled[of_style])
-            distance = torch.cdist(photos, styled)
-            own = distance.diagonal()[:, None]
-            n = len(of_style)
-            hits += int((own < distance).sum())
-            count += n * (n - 1)
-        figures["structure_2afc"] = hits / max(1, count)
-        return figures
+        return figures_of(shipped.eval(), self.bank, self.held_out)
 
     def finish(self, model: nn.Module) -> nn.Module:
         """What is shipped: the teacher's vision transformer."""
         assert isinstance(model, SelfDistillation)
         return model.teacher["vit"]
+
+
+@torch.no_grad()
+def figures_of(vit: DinoViT, train: Bank, test: Bank) -> dict[str, float]:
+    """Figures of the vision transformer alone.
+
+    ``domain_knn`` and ``style_knn``: share of held-out images whose class the 10 nearest
+    training images name. ``structure_2afc``: share of held-out photos whose own stylised
+    version has nearer keys (self-similarity, Tumanyan et al. 2022) than another photo in the
+    same style.
+    """
+    some = torch.randperm(len(train.pixels), generator=torch.Generator().manual_seed(5))[:4000]
+    drawn = torch.randperm(len(train.styled), generator=torch.Generator().manual_seed(6))[:4000]
+    test_plain = _class_tokens(vit, test.pixels)
+    figures = {
+        "domain_knn": _knn(
+            test_plain, test.facts.content,
+            _class_tokens(vit, train.pixels[some]), train.facts.content[some],
+        ),
+        "style_knn": _knn(
+            _class_tokens(vit, test.styled), test.styled_facts.style,
+            _class_tokens(vit, train.styled[drawn]), train.styled_facts.style[drawn],
+        ),
+    }  # fmt: skip
+    hits, count = 0, 0
+    for style in range(PHOTO):
+        of_style = (test.styled_facts.style == style).nonzero().flatten()[:24]
+        photos = _structure(vit, test.pixels[test.styled_source[of_style]])
+        styled = _structure(vit, test.styled[of_style])
+        distance = torch.cdist(photos, styled)
+        own = distance.diagonal()[:, None]
+        n = len(of_style)
+        hits += int((own < distance).sum())
+        count += n * (n - 1)
+    figures["structure_2afc"] = hits / max(1, count)
+    return figures
 
 
 def _class_tokens(vit: DinoViT, pixels: Tensor) -> Tensor:

