@@ -37,6 +37,7 @@ POSITIONS = 8  # of the keys and of the teacher's maps, a side
 KEPT_DIMENSIONS = 64  # of the teacher's 1,280 channels, by principal components
 STYLISED_SHARE = 0.6
 CHANGES = Crops(noise=0.1, gain=0.3, grey=0.2, tint=0.1)  # those of the first stage, uncropped
+KEYS_WEIGHT = 10.0  # of the keys' error beside the class token's
 EVALUATED = 512
 _PART = 256
 
@@ -110,7 +111,7 @@ class DinoKeysRecipe:
             key_error = F.mse_loss(self_similarity(keys.float()), self_similarity(maps))
             token_error = F.mse_loss(token.float(), before) / before.var(0).mean()
         parts = {"keys": float(key_error.detach()), "token": float(token_error.detach())}
-        return 10 * key_error + token_error, parts
+        return KEYS_WEIGHT * key_error + token_error, parts
 
     def finish(self, model: nn.Module) -> nn.Module:
         return model
