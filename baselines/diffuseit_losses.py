@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark.guidance.crops import sample_bilinear
 from benchmark.guidance.losses import info_nce, mean_squared
 from benchmark.noise import NoiseSource
-from benchmark.zoo.dino import Block, DinoViT
+from benchmark.zoo.dino import DinoViT
 
 _MAX_ANGLE = 10.0  # degrees
 _AREA = (0.8, 1.0)
@@ -140,21 +140,9 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def read_vit(vit: DinoViT, images: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Keys and class token of the last block, in one pass.
-
-    Other than :meth:`DinoViT.keys` the class token's key is among them, and other than
-    :meth:`DinoViT.cls` the token is read before the last norm: both as Splicing ViT's extractor.
-
-    Returns:
-        [B, 1 + L, D] and [B, D], float32.
-    """
-    x = vit.tokens(resized(images, size))
-    *blocks, last = vit.blocks
-    for block in blocks:
-        x = block(x)
-    assert isinstance(last, Block)
-    _, keys, _ = last.attn.split(last.norm1(x))
-    return keys.transpose(1, 2).flatten(2).float(), last(x)[:, 0].float()
+    """Keys [B, 1 + L, D] and class token [B, D] of the last block, float32, at ``size`` pixels."""
+    keys, token = vit.keys_and_token(resized(images, size))
+    return keys.float(), token.float()
 
 
 def self_similarity(keys: Tensor) -> Tensor:

@@ -166,6 +166,26 @@ class DinoViT(nn.Module):
         tokens: Tensor = self(images)
         return tokens[:, 0].float()
 
+    def keys_and_token(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys of the last block and its class token, in one pass, as Splicing ViT's extractor.
+
+        Other than in :meth:`keys` the class token's key is among them, and other than :meth:`cls`
+        the token is read before the last norm.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+
+        Returns:
+            [N, 1 + L, D] and [N, D], in the precision they were computed in.
+        """
+        x = self.tokens(images)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x)
+        assert isinstance(last, Block)
+        _, keys, _ = last.attn.split(last.norm1(x))
+        return keys.transpose(1, 2).flatten(2), last(x)[:, 0]
+
     def keys(self, images: Tensor, layer: int = -1) -> Tensor:
         """Keys of one block's attention, heads side by side (Tumanyan et al. 2022, section 3).
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmark.metrics.dino_structure import self_similarity
-from benchmark.zoo.dino import Block, DinoViT
+from benchmark.zoo.dino import DinoViT
 from benchmark.zoo.loading import load_strictly
 
 from . import corpus
@@ -150,14 +150,9 @@ class DinoKeysRecipe:
 
 
 def read(vit: DinoViT, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys [N, L, D] of the last block, and the class token [N, D] before the last norm."""
-    *blocks, last = vit.blocks
-    x = vit.tokens(images)
-    for block in blocks:
-        x = block(x)
-    assert isinstance(last, Block)
-    _, keys, _ = last.attn.split(last.norm1(x))
-    return keys.transpose(1, 2).flatten(2)[:, 1:], last(x)[:, 0]
+    """Keys [N, L, D] of the patches, and the class token [N, D]."""
+    keys, token = vit.keys_and_token(images)
+    return keys[:, 1:], token
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
