@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.errors import UsageError
 from benchmark.zoo.loading import load_strictly
+from benchmark.zoo.word_table import with_unused_words
 
 SIGLIP_MEAN_AND_STD = (0.5, 0.5, 0.5)
 CONFIGS = Path(__file__).parent / "mini" / "configs"
@@ -164,7 +165,8 @@ class ClipEncoder(nn.Module):
         """Encoder with given weights.
 
         Args:
-            state: open_clip state dict; half precision is widened to float32.
+            state: open_clip state dict, with all words or those of :mod:`.word_table`; half
+                precision is widened to float32.
             architecture: one of the mini zoo's, or a name that open_clip knows.
             name: what reports call it; the architecture's name if None.
 
@@ -172,6 +174,7 @@ class ClipEncoder(nn.Module):
             WeightsError: if names or shapes are not those of the architecture.
         """
         model = build_clip(architecture)
+        state = with_unused_words(state, model.state_dict())
         load_strictly(model, state, f"the CLIP architecture {architecture}")
         fold_batch_norms(model.eval())
         return cls(model, tokenizer_of(architecture), name or architecture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmark.zoo.clip import build_clip, is_sigmoid, normalise, tokenizer_of
 from benchmark.zoo.loading import load_strictly
+from benchmark.zoo.word_table import drop_untaught_words
 
 from . import corpus
 from .augment import Crops, centre_crops, random_crops
@@ -297,8 +299,10 @@ class ClipRecipe:
         return total, parts
 
     def finish(self, model: nn.Module) -> nn.Module:
-        """What is shipped: the whole model."""
-        return model
+        """What is shipped: the whole model, but for words that no caption had."""
+        shipped = copy.deepcopy(model)
+        drop_untaught_words(shipped, build_clip(self.config_name, self.seed).state_dict())
+        return shipped
 
     def architecture(self) -> dict[str, Any]:
         config: dict[str, Any] = open_clip.get_model_config(self.config_name)

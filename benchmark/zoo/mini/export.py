@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from benchmark.zoo.checkpoint_file import file_sha256
+from benchmark.zoo.word_table import without_unused_words
 
 from . import corpus
 from .trainer import Recipe, TrainState
@@ -74,7 +75,7 @@ def export(
         old = json.loads(card_path.read_text(encoding="utf-8"))
         if "figures" in old:
             previous = {"steps": old["training"]["steps"], "figures": old["figures"]}
-    _replace(path, save(tensors, metadata={"format": "pt"}))
+    _replace(path, save(without_unused_words(tensors), metadata={"format": "pt"}))
     card = {
         "name": recipe.name,
         "kind": recipe.kind,
