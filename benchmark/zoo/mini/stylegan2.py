@@ -1,8 +1,8 @@
-"""Train the mini StyleGAN2 of faces: ``python -m benchmark.zoo.mini.stylegan2 --corpus DIR ...``.
+"""Train a mini StyleGAN2: ``python -m benchmark.zoo.mini.stylegan2 --corpus DIR ...``.
 
 Two optimisers take turns, so it has a loop of its own (:mod:`.stylegan2_training`), with the
 checkpoints, the curve and the export of the other models. Every five minutes it draws a sheet of
-held-out faces, of what comes back of them, and of new pictures.
+held-out pictures, of what comes back of them, and of new pictures.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from benchmark.zoo.stylegan2 import StyleGan2
 
 from . import command
 from .export import export, hardware_class
-from .stylegan2_training import StyleGan2Recipe, Training
+from .stylegan2_recipes import RECIPES
+from .stylegan2_training import Training
 from .trainer import Recipe, TrainState, append_row
 from .unet import to_model_range
 
 log = logging.getLogger(__name__)
-
-STEPS = 2000  # of the shipped model
 
 
 @torch.no_grad()
@@ -68,21 +67,26 @@ def train(training: Training, work_dir: Path, max_seconds: float | None) -> None
         if training.step % 50 == 0 or last:
             row = {"step": float(training.step), "seconds": training.seconds, **averages}
             log.info("%s", "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-            append_row(work_dir / "stylegan2.csv", row)
+            append_row(work_dir / f"{training.recipe.name}.csv", row)
         if training.seconds - drawn_at > 300 or last:
             drawn_at = training.seconds
             sheet(training.ema, photos, work_dir / f"sheet-{training.step:05d}.png")
         if now - saved_at > 120 or last:
-            training.save(work_dir / "stylegan2.ckpt")
+            training.save(work_dir / f"{training.recipe.name}.ckpt")
             saved_at = now
         if over:
             break
 
 
 def parser() -> argparse.ArgumentParser:
-    return command.parser(
-        "benchmark.zoo.mini.stylegan2", "the mini StyleGAN2 of faces", "WORK_DIR/stylegan2"
+    p = command.parser(
+        "benchmark.zoo.mini.stylegan2", "a mini StyleGAN2", "WORK_DIR/stylegan2[-dogs]"
     )
+    p.add_argument(
+        "--subject", choices=tuple(RECIPES), default="faces",
+        help="what it draws (default: faces); dogs begin as the shipped faces",
+    )  # fmt: skip
+    return p
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -92,10 +96,11 @@ def run(arguments: argparse.Namespace) -> None:
         UsageError: a number that makes no sense, a device that is not there.
         DataError: the corpus is incomplete, or there is no checkpoint to export.
     """
-    steps = STEPS if arguments.steps is None else arguments.steps
+    kind = RECIPES[arguments.subject]
+    steps = kind.steps if arguments.steps is None else arguments.steps
     device = command.prepare_device(arguments, steps)
     with command.naming_the_corpus():
-        recipe = StyleGan2Recipe(arguments.corpus)
+        recipe = kind(arguments.corpus, arguments.work_dir / "cache")
     work_dir = arguments.work_dir / recipe.name
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = work_dir / f"{recipe.name}.ckpt"
@@ -109,8 +114,8 @@ def run(arguments: argparse.Namespace) -> None:
         train(training, work_dir, arguments.max_seconds)
     if arguments.export or arguments.export_only:
         line = (
-            f"python -m benchmark.zoo.mini.stylegan2 --corpus DIR --work-dir DIR "
-            f"--steps {steps} --device {device.type} --export"
+            f"python -m benchmark.zoo.mini.stylegan2 --subject {arguments.subject} "
+            f"--corpus DIR --work-dir DIR --steps {steps} --device {device.type} --export"
         )
         state = TrainState(
             training.model, training.ema, [training.optimizer], training.step, training.seconds

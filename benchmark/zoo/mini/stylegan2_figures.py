@@ -1,4 +1,4 @@
-"""Figures of the mini StyleGAN2: how well it gives back faces, and what it draws by itself."""
+"""Figures of a mini StyleGAN2: how well it gives back pictures, and what it draws by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .stylegan2_parts import feature_distance
 from .unet import to_model_range
 
 SAMPLES = 500
-ENCODED, REFINED = 128, 16  # held-out faces of each figure
+ENCODED, REFINED = 128, 16  # held-out pictures of each figure
 STEPS, RATE = 150, 0.03  # of the refinement in W+
 SIDE = 32  # pixels at which neighbours are compared
 PART = 50
@@ -75,12 +75,15 @@ def neighbour_distance(pictures: Tensor, bank: Tensor) -> float:
     return float(nearest(pictures, bank).median())
 
 
-def figures(model: StyleGan2, trained_on: Tensor, held_out: Tensor) -> dict[str, float]:
+def figures(
+    model: StyleGan2, domain: str, trained_on: Tensor, held_out: Tensor
+) -> dict[str, float]:
     """All figures.
 
     Args:
         model: with an encoder.
-        trained_on: the training faces, uint8 [N, S, S, 3].
+        domain: what it draws, one of :data:`.bank.CONTENT`.
+        trained_on: the training pictures, uint8 [N, S, S, 3].
         held_out: unseen ones.
     """
     device = model.latent_avg.device
@@ -100,7 +103,7 @@ def figures(model: StyleGan2, trained_on: Tensor, held_out: Tensor) -> dict[str,
         found |= likeness(vgg, better, first, "optimised")
     bank = to_model_range(trained_on).to(device)
     return found | {
-        "samples_told_faces": float((told == CONTENT.index("faces")).float().mean()),
+        f"samples_told_{domain}": float((told == CONTENT.index(domain)).float().mean()),
         "neighbour_of_samples": neighbour_distance(pictures, bank),
         "neighbour_of_held_out": neighbour_distance(to_model_range(held_out).to(device), bank),
     }

@@ -1,47 +1,17 @@
-"""What the training of the mini StyleGAN2 needs besides the generator: critic, losses, damage."""
+"""What the training of the mini StyleGAN2 needs besides its networks: losses, damage."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.zoo.stylegan2_encoder import SLOPE, DownBlock
+from benchmark.zoo.stylegan2_encoder import SLOPE
 from benchmark.zoo.vgg import VggFeatures
 
-GROUP = 4  # pictures whose spread the critic sees
 FEATURES = ("conv1_2", "conv2_2", "conv3_2", "conv4_2")
-
-
-class Critic(nn.Module):
-    """Residual discriminator with the spread of the batch as a feature (Karras et al. 2018).
-
-    Args:
-        widths: channels from 64 down to 4 pixels.
-    """
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
-        self.blocks = nn.ModuleList(DownBlock(a, b) for a, b in pairwise(widths))
-        self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
-        self.hidden = nn.Linear(widths[-1] * 16, widths[-1])
-        self.score = nn.Linear(widths[-1], 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N] of images [N, 3, 64, 64]: above 0 for a photo."""
-        x = F.leaky_relu(self.stem(images), SLOPE)
-        for block in self.blocks:
-            x = block(x)
-        groups = x.reshape(min(GROUP, len(x)), -1, *x.shape[1:]).float()
-        spread = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
-        spread = spread.repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
-        x = F.leaky_relu(self.last(torch.cat([x, spread.to(x.dtype)], 1)), SLOPE)
-        x = F.leaky_relu(self.hidden(x.flatten(1)), SLOPE)
-        logits: Tensor = self.score(x)[:, 0]
-        return logits.float()
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
@@ -94,8 +64,16 @@ def sliced_wasserstein(
     return (torch.sort(a @ directions, 0)[0] - torch.sort(b @ directions, 0)[0]).square().mean()
 
 
-def feature_distance(vgg: VggFeatures, images: Tensor, truth: Tensor) -> Tensor:
-    """Mean over layers of mean |difference| / mean |truth's features|."""
-    ours, theirs = vgg(images, FEATURES), vgg(truth, FEATURES)
-    parts = [(ours[k] - theirs[k]).abs().mean() / theirs[k].abs().mean() for k in FEATURES]
+def relative_distance(maps: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+    """Mean over layers of mean |difference| / mean |truth|."""
+    parts = [
+        (a.float() - b.float()).abs().mean() / b.float().abs().mean()
+        for a, b in zip(maps, truth, strict=True)
+    ]
     return torch.stack(parts).mean()
+
+
+def feature_distance(vgg: VggFeatures, images: Tensor, truth: Tensor) -> Tensor:
+    """:func:`relative_distance` of features of VGG."""
+    ours, theirs = vgg(images, FEATURES), vgg(truth, FEATURES)
+    return relative_distance([ours[k] for k in FEATURES], [theirs[k] for k in FEATURES])
