@@ -75,8 +75,9 @@ def score_run(path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | 
     protocol = load_protocol(manifest.config.protocol)
     if metrics is not None:
         protocol = protocol.model_copy(update={"metrics": tuple(metrics)})
+    models = protocol.models_for(manifest.config.dataset)
     with directory.lock():
-        return finish_run(directory, manifest, protocol, ModelZoo(protocol.models, weights_dir))
+        return finish_run(directory, manifest, protocol, ModelZoo(models, weights_dir))
 
 
 def finish_run(

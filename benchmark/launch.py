@@ -179,7 +179,7 @@ def resolve(options: RunOptions, zoo_of: ZooOf = ModelZoo) -> _Plan:
     targets = one_prompt(targets) if watch else targets
     source_prompt = options.source_prompt or dataset.card.source_prompt
     models = _models(protocol, options.dataset, options.guide, options.method, method_class)
-    _check_domain(models, options.method, method_class, options.dataset, dataset.card.domain)
+    _check_domain(protocol, models, options.method, method_class, dataset)
     zoo = (RandomZoo if watch else zoo_of)(models, options.weights_dir)
     _check_prompts(zoo, [*targets.texts, source_prompt])
     usual = protocol.source if options.images is None else "embedded"
@@ -240,16 +240,19 @@ def _models(
 
 
 def _check_domain(
-    models: dict[str, str], name: str, method: type[StyleTransferMethod], dataset: str, domain: str
-) -> None:
-    """Refuse content that a generator of the method does not draw."""
+    protocol: Protocol, models: dict[str, str], name: str, method: type[StyleTransferMethod],
+    dataset: Any,
+) -> None:  # fmt: skip
+    """Refuse content that no generator of the protocol draws for the method."""
     for role in method.card.roles:
         drawn = model_card(models[role]).domains if role in models else None
-        if drawn and domain not in drawn:
+        if drawn and dataset.card.domain not in drawn:
+            cards = [model_card(model) for model in protocol.models_of(role)]
+            all_drawn = dict.fromkeys(domain for card in cards for domain in card.domains or ())
             raise UsageError(
                 f"{name} works on what {models[role]} draws, which is {', '.join(drawn)}, and "
-                f"{dataset} shows {domain}: choose a dataset of {' or '.join(drawn)} "
-                f"(`bench list datasets`)"
+                f"{dataset.card.name} shows {dataset.card.domain}: choose a dataset of "
+                f"{' or '.join(all_drawn)} (`bench list datasets`)"
             )
 
 

@@ -34,14 +34,17 @@ def nearest_is_target(images: Tensor, candidates: Tensor, targets: Tensor) -> Te
 
 
 class StyleRetrieval(SampleMetric):
-    """1 if of all prompts of the set the target is nearest to the output, else 0.
+    """1 if of all candidates the target is nearest to the output, else 0.
+
+    A run gives it the prompts of the set, its own, and the source prompt: a picture that still
+    looks like a photo is not in the style.
 
     A target outside the set competes with the whole set. With one candidate alone there is nothing
     to retrieve, and the sample is ``not_applicable``.
 
     Args:
         encoder: the scoring CLIP, never the one that guided the method.
-        prompts: the prompt set, without duplicates.
+        prompts: the candidates, without duplicates.
 
     Raises:
         ValueError: no prompt, or one appears twice.

@@ -66,7 +66,7 @@ def findings(
     config = method_config(loaded.name, loaded.method, protocol, None, assignments)
     guidance = getattr(loaded.method, "guidance", frozenset({Guidance.TEXT}))
     batch = make_batch(protocol, images, guidance, dataset)
-    trial = Trial(loaded.method, config, ModelZoo(protocol.models, weights_dir), batch)
+    trial = Trial(loaded.method, config, ModelZoo(protocol.models_for(dataset), weights_dir), batch)
     shown = track(
         run_checks(trial), f"checking {escape(method)}", total=len(CHECKS),
         console=Console(stderr=True), transient=True,

@@ -63,9 +63,13 @@ def _photos(folder: Path, count: int = 2) -> Path:
             ["missing.yaml", "No such file"],
         ),
         (
-            ["run", "--method", "styleclip", "--dataset", "afhq"],
+            ["run", "--method", "styleclip", "--dataset", "lsun-bedroom"],
             2,
-            ["mini-stylegan2 draws, which is faces", "afhq shows dogs", "a dataset of faces"],
+            [
+                "mini-stylegan2 draws, which is faces",
+                "lsun-bedroom shows bedrooms",
+                "a dataset of faces or dogs",
+            ],
         ),
         (["show", "our"], 2, ["ours"]),
         (["profile", "zecon", "--compare", "upstream=."], 2, ["upstream=.", "official=DIR"]),

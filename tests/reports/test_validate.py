@@ -228,17 +228,13 @@ QUICK: dict[str, tuple[str, ...]] = {
 }
 
 
-FACES_ONLY = ("styleclip", "stylegan-nada")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", QUICK)
 def test_built_in_methods_with_models_pass(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STYLEBENCH_CACHE", str(tmp_path))
-    dataset = "celebahq" if method in FACES_ONLY else "afhq"
-    found = findings(method, assignments=QUICK[method], dataset=dataset)
+    found = findings(method, assignments=QUICK[method], dataset="afhq")
     assert not [finding for finding in found if finding.status == "failed"]
 
 

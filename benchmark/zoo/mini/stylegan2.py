@@ -10,72 +10,17 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
-import torch
-from torch import Tensor
-
-from benchmark.zoo.stylegan2 import StyleGan2
-
 from . import command
+from .adversarial_loop import train
 from .export import export, hardware_class
 from .stylegan2_recipes import RECIPES
 from .stylegan2_training import Training
-from .trainer import Recipe, TrainState, append_row
-from .unet import to_model_range
+from .trainer import Recipe, TrainState
 
 log = logging.getLogger(__name__)
-
-
-@torch.no_grad()
-def sheet(model: StyleGan2, photos: Tensor, path: Path, samples: int = 32) -> None:
-    """Write a PNG: photos, what the encoder's latents give (w, then W+), and new pictures."""
-    from PIL import Image
-
-    assert model.encoder is not None
-    shared, offsets = model.encoder.parts(photos)
-    z = torch.randn(samples, model.config.style_dim, generator=torch.Generator().manual_seed(0))
-    base = model.latent_avg
-    rows = [
-        photos,
-        model(base + shared),
-        model(base + shared[:, None] + offsets),
-        *torch.split(model(model.map(z.to(photos))), len(photos)),
-    ]
-    grid = torch.cat([torch.cat(list(row), 2) for row in rows if len(row) == len(photos)], 1)
-    values = ((grid.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    Image.fromarray(values.permute(1, 2, 0).cpu().numpy()).save(path)
-
-
-def train(training: Training, work_dir: Path, max_seconds: float | None) -> None:
-    """Train to the number of steps or the time limit, with checkpoints and sample sheets."""
-    clock = saved_at = time.monotonic()
-    drawn_at = 0.0
-    averages: dict[str, float] = {}
-    photos = to_model_range(training.recipe.held_out[:16]).to(training.device)
-    while training.step < training.steps:
-        for key, value in training.advance().items():
-            averages[key] = 0.98 * averages.get(key, value) + 0.02 * value
-        now = time.monotonic()
-        training.seconds += now - clock
-        clock = now
-        over = max_seconds is not None and training.seconds > max_seconds
-        last = over or training.step == training.steps
-        if training.step % 50 == 0 or last:
-            row = {"step": float(training.step), "seconds": training.seconds, **averages}
-            log.info("%s", "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-            append_row(work_dir / f"{training.recipe.name}.csv", row)
-        if training.seconds - drawn_at > 300 or last:
-            drawn_at = training.seconds
-            sheet(training.ema, photos, work_dir / f"sheet-{training.step:05d}.png")
-        if now - saved_at > 120 or last:
-            training.save(work_dir / f"{training.recipe.name}.ckpt")
-            saved_at = now
-        if over:
-            break
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,18 +10,20 @@ Wasserstein distance), so that its pictures are like those that the generator ha
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
+from .adversarial_loop import rate_at
 from .imagenet_teacher import ImageNetTeacher
 from .projected_critic import ProjectedCritic
 from .stylegan2_parts import augment, relative_distance, sliced_wasserstein
 from .stylegan2_recipes import FacesRecipe
+from .unet import to_model_range
 
 CRITIC_SEED = 7
 NEW = 12  # pictures of new latents, beside as many that come back of photos
@@ -34,13 +36,7 @@ RAMP = 100  # steps in which the critic's weight rises
 ADVERSARIAL, PIXELS, FEATURE, LATENT, OFFSETS = 0.2, 2.0, 1.0, 1.0, 0.01
 QUEUE = 512  # encoded latents that the mapping network is compared with
 TEACHER_SIDE = 128  # pixels at which the teacher looks
-
-
-def rate_at(step: int, steps: int) -> float:
-    """Factor of the learning rates: a short warm-up, then a cosine over the last third."""
-    start = steps * 2 // 3
-    late = max(0.0, (step - start) / max(1, steps - start))
-    return min(1.0, (step + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * late)))
+SHOWN = 16  # held-out pictures on a sheet
 
 
 class Training:
@@ -51,7 +47,9 @@ class Training:
     """
 
     def __init__(self, recipe: FacesRecipe, steps: int, device: torch.device) -> None:
+        self.name = recipe.name
         self.recipe, self.steps, self.device = recipe, steps, device
+        self._shown = to_model_range(recipe.held_out[:SHOWN]).to(device)
         self.model = recipe.build().to(device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.teacher = ImageNetTeacher(device)
@@ -86,6 +84,25 @@ class Training:
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
         self.queue, self.step, self.seconds = saved["queue"], saved["step"], saved["seconds"]
+
+    @torch.no_grad()
+    def sheet(self, path: Path) -> None:
+        """Held-out pictures, what the encoder's latents give (w, then W+), and new pictures."""
+        model, photos = self.ema, self._shown
+        assert model.encoder is not None
+        shared, offsets = model.encoder.parts(photos)
+        draws = torch.Generator().manual_seed(0)
+        z = torch.randn(2 * len(photos), model.config.style_dim, generator=draws)
+        base = model.latent_avg
+        rows = [
+            photos,
+            model(base + shared),
+            model(base + shared[:, None] + offsets),
+            *torch.split(model(model.map(z.to(photos))), len(photos)),
+        ]
+        grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+        values = ((grid.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        Image.fromarray(values.permute(1, 2, 0).cpu().numpy()).save(path)
 
     def advance(self) -> dict[str, float]:
         """One step of the generator and one of the critic; the losses."""
