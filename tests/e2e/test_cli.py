@@ -47,7 +47,7 @@ def test_doctor_finds_the_shipped_models_verified(bench: Bench) -> None:
     assert report["healthy"] is True
     shipped = {model["name"]: model["status"] for model in report["models"] if model["ships"]}
     assert set(shipped.values()) == {"verified"}
-    assert len(shipped) == 10
+    assert len(shipped) == 11
     assert Path(report["cache"]).name.startswith("cache")  # as the fixture sets it
     assert report["versions"]["torch"]
 
