@@ -14,8 +14,7 @@ from torch import Tensor
 
 from benchmark.errors import WeightsError
 
-_TABLE, _ROWS = "token_embedding.weight", "token_embedding.rows"
-_DIRECTION_KEPT = 0.9999  # cosine; float16 turns a row by less
+TABLE, _ROWS = "token_embedding.weight", "token_embedding.rows"
 
 
 def without_unused_words(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -24,7 +23,7 @@ def without_unused_words(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Rows of zeros are what is left out; without any, and without a table, nothing changes.
     """
     packed = dict(state)
-    for name in [name for name in state if name.endswith(_TABLE)]:
+    for name in [name for name in state if name.endswith(TABLE)]:
         used = state[name].abs().sum(1) > 0
         if not used.all():
             packed[name] = state[name][used].contiguous()
@@ -46,7 +45,7 @@ def with_unused_words(
             table has.
     """
     whole = dict(state)
-    for name in [name for name in state if name.endswith(_TABLE) and _rows_of(name) in state]:
+    for name in [name for name in state if name.endswith(TABLE) and _rows_of(name) in state]:
         table, rows = state[name], whole.pop(_rows_of(name)).long()
         words = len(model[name]) if name in model else 0
         if rows.shape != table.shape[:1] or len(torch.unique(rows)) != len(rows):
@@ -57,20 +56,5 @@ def with_unused_words(
     return whole
 
 
-def drop_untaught_words(model: torch.nn.Module, initial: Mapping[str, Tensor]) -> None:
-    """Set the rows of words without a gradient in all of training to zero, in place.
-
-    Weight decay alone leaves a row's direction as it was drawn.
-
-    Args:
-        model: after training.
-        initial: its state dict before it.
-    """
-    for name, table in model.state_dict().items():
-        if name.endswith(_TABLE):
-            alike = torch.cosine_similarity(table.float(), initial[name].float().to(table.device))
-            table[alike > _DIRECTION_KEPT] = 0.0
-
-
 def _rows_of(table: str) -> str:
-    return table.removesuffix(_TABLE) + _ROWS
+    return table.removesuffix(TABLE) + _ROWS

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from benchmark.errors import WeightsError
 from benchmark.zoo.clip import ClipEncoder, build_clip
 from benchmark.zoo.loading import load_state
+from benchmark.zoo.mini.clip import drop_untaught_words, text_seed
 from benchmark.zoo.mini.export import WEIGHTS
-from benchmark.zoo.word_table import drop_untaught_words, with_unused_words, without_unused_words
+from benchmark.zoo.word_table import with_unused_words, without_unused_words
 
 NAME = "text.token_embedding.weight"
 
@@ -71,6 +72,16 @@ def test_words_that_weight_decay_alone_moved_are_dropped() -> None:
     assert (model.token_embedding.weight.abs().sum(1) > 0).tolist() == [
         False, True, False, False, True, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["clip-guide", "clip-score"])
+def test_untaught_words_are_told_by_the_seed_of_the_first_stage(model: str) -> None:
+    """Most of the vocabulary is in no caption; a wrong seed would tell none of it."""
+    state = load_state(WEIGHTS / f"{model}.safetensors")
+    name = "token_embedding.weight"
+    initial = build_clip(model, text_seed(model)).state_dict()
+    alike = torch.cosine_similarity(state[name].float(), initial[name])
+    assert (alike > 0.9999).float().mean() > 0.9
 
 
 def test_the_shipped_siglip_reads_words_that_its_file_leaves_out() -> None:

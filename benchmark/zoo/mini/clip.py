@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmark.zoo.clip import build_clip, is_sigmoid, normalise, tokenizer_of
 from benchmark.zoo.loading import load_strictly
-from benchmark.zoo.word_table import drop_untaught_words
+from benchmark.zoo.word_table import TABLE
 
 from . import corpus
 from .augment import Crops, centre_crops, random_crops
@@ -28,6 +28,7 @@ from .trainer import Schedule, trained_before
 from .unet import to_model_range
 
 AUXILIARY = 0.5
+_DIRECTION_KEPT = 0.9999  # cosine; float16 turns a row by less
 # a caption fits many images, so the sum over all pairs is far larger than those over the two banks
 SIGMOID_PAIRS = 0.1
 
@@ -150,6 +151,28 @@ def load_image_tower(model: nn.Module, state: dict[str, Tensor]) -> None:
     }  # fmt: skip
     visual: Any = model.visual
     load_strictly(visual, tower, "the image tower of the SigLIP")
+
+
+def drop_untaught_words(model: nn.Module, initial: dict[str, Tensor]) -> None:
+    """Set the rows of words without a gradient in all of training to zero, in place.
+
+    Weight decay alone leaves a row's direction as it was drawn.
+
+    Args:
+        model: after training.
+        initial: its state dict before it.
+    """
+    for name, table in model.state_dict().items():
+        if name.endswith(TABLE):
+            alike = torch.cosine_similarity(table.float(), initial[name].float().to(table.device))
+            table[alike > _DIRECTION_KEPT] = 0.0
+
+
+def text_seed(name: str) -> int:
+    """The seed that the text tower of a model began with, stages before its own."""
+    while PLANS[name].start and not is_sigmoid(build_clip(PLANS[name].architecture or name)):
+        name = PLANS[name].start
+    return PLANS[name].seed
 
 
 class ClipRecipe:
@@ -301,7 +324,9 @@ class ClipRecipe:
     def finish(self, model: nn.Module) -> nn.Module:
         """What is shipped: the whole model, but for words that no caption had."""
         shipped = copy.deepcopy(model)
-        drop_untaught_words(shipped, build_clip(self.config_name, self.seed).state_dict())
+        drop_untaught_words(
+            shipped, build_clip(self.config_name, text_seed(self.name)).state_dict()
+        )
         return shipped
 
     def architecture(self) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Train a mini StyleGAN2: ``python -m benchmark.zoo.mini.stylegan2 --corpus DIR ...``.
 
-Two optimisers take turns, so it has a loop of its own (:mod:`.stylegan2_training`), with the
-checkpoints, the curve and the export of the other models. Every five minutes it draws a sheet of
-held-out pictures, of what comes back of them, and of new pictures.
+Two optimisers take turns, so the loop is another than the other models' (:mod:`.adversarial_loop`);
+their export is shared.
 """
 
 from __future__ import annotations
