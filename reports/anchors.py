@@ -13,6 +13,7 @@ import sys
 
 from benchmark.config import Protocol, load_protocol
 from benchmark.errors import BenchError
+from benchmark.script import script
 from reports.scale_ends import drawn, means, other, own
 
 
@@ -32,17 +33,13 @@ def anchors(protocol: Protocol) -> dict[str, dict[str, float]]:
     }
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reports.anchors", description=__doc__)
     parser.add_argument("protocol")
-    try:
-        found = anchors(load_protocol(parser.parse_args().protocol))
-    except BenchError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    found = anchors(load_protocol(parser.parse_args().protocol))
     for name, ends in found.items():
         sys.stdout.write(f"{name}: worst {ends['worst']:.3f}, best {ends['best']:.3f}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.errors import BenchError, DataError
+from benchmark.errors import DataError
+from benchmark.script import script
 from reports.collect import CollectedRun, read_run
 
 KNOWN = "style_retrieval"
@@ -77,20 +78,16 @@ def as_markdown(rows: Sequence[StyleRow]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.by_style", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories, scored")
-    try:
-        rows = style_rows([read_run(path) for path in parser.parse_args().runs])
-        if not rows:
-            raise DataError(f"no sample is scored by {KNOWN} and {CONTENT}")
-    except (BenchError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, BenchError) else 1
+    rows = style_rows([read_run(path) for path in parser.parse_args().runs])
+    if not rows:
+        raise DataError(f"no sample is scored by {KNOWN} and {CONTENT}")
     sys.stdout.write(f"{as_markdown(rows)}\n")
-    return 0
 
 
 if __name__ == "__main__":

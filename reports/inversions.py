@@ -17,8 +17,9 @@ from PIL import Image
 from baselines.stylegan_inversion import InversionConfig, Inverter
 from benchmark import registry
 from benchmark.config import Protocol, load_protocol, method_config
-from benchmark.errors import BenchError, UsageError
+from benchmark.errors import UsageError
 from benchmark.noise import NoiseSource
+from benchmark.script import script
 from benchmark.zoo import ModelZoo
 
 METHOD = "styleclip"  # whose values of the protocol the inversion has
@@ -67,7 +68,8 @@ def figure(protocol: Protocol, dataset_id: str) -> Image.Image:
     return sheet.resize(size, Image.Resampling.NEAREST)
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.inversions", description=(__doc__ or "").split("\n\n")[0]
     )
@@ -75,12 +77,7 @@ def main() -> int:
     parser.add_argument("--dataset", default="celebahq", help="what the generator draws")
     parser.add_argument("--out", type=Path, required=True, help="PNG file")
     given = parser.parse_args()
-    try:
-        figure(load_protocol(given.protocol), given.dataset).save(given.out)
-    except (BenchError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, BenchError) else 1
-    return 0
+    figure(load_protocol(given.protocol), given.dataset).save(given.out)
 
 
 if __name__ == "__main__":

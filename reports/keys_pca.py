@@ -20,9 +20,9 @@ from torch import Tensor
 
 from benchmark import registry
 from benchmark.config import Protocol, load_protocol
-from benchmark.errors import BenchError
 from benchmark.interface import StyleRequest
 from benchmark.pictures import Pixels
+from benchmark.script import script
 from benchmark.zoo import ModelZoo
 from benchmark.zoo.dino import DinoViT
 from reports.scale_ends import drawn
@@ -93,19 +93,15 @@ def figure(protocol: Protocol) -> Image.Image:
     return Image.fromarray(np.concatenate(columns, axis=1))
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.keys_pca", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("protocol")
     parser.add_argument("--out", type=Path, required=True, help="PNG file")
     given = parser.parse_args()
-    try:
-        figure(load_protocol(given.protocol)).save(given.out)
-    except (BenchError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, BenchError) else 1
-    return 0
+    figure(load_protocol(given.protocol)).save(given.out)
 
 
 if __name__ == "__main__":

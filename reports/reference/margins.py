@@ -16,7 +16,7 @@ import math
 import sys
 
 from benchmark.config import Protocol, load_protocol
-from benchmark.errors import BenchError
+from benchmark.script import script
 from reports.scale_ends import drawn, means, other, own
 
 LOSS = 0.02
@@ -44,17 +44,13 @@ def margin(one_end: float, other_end: float) -> float:
     return round(half, 1 - math.floor(math.log10(half)))
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reports.reference.margins")
     parser.add_argument("protocol")
-    try:
-        found = margins(load_protocol(parser.parse_args().protocol))
-    except BenchError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    found = margins(load_protocol(parser.parse_args().protocol))
     for name, (source, end, value) in found.items():
         sys.stdout.write(f"{name}: source {source:.3f}, other end {end:.3f}, margin {value}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from benchmark.config import load_protocol
-from benchmark.errors import BenchError, UsageError
+from benchmark.errors import UsageError
+from benchmark.script import script
 from benchmark.sweep.folder import SweepFolder
 from reports.collect import CollectedRun, read_run
 from reports.rows import balances_of
@@ -145,23 +146,19 @@ def draw(points: Sequence[Point], path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.sensitivity.curves", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("sweeps", type=Path, nargs="+", help="folders of finished sweeps")
     parser.add_argument("--out", type=Path, required=True, help="folder of the table and picture")
     given = parser.parse_args()
-    try:
-        points = [point for folder in given.sweeps for point in points_of(folder)]
-        given.out.mkdir(parents=True, exist_ok=True)
-    except (BenchError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, BenchError) else 1
+    points = [point for folder in given.sweeps for point in points_of(folder)]
+    given.out.mkdir(parents=True, exist_ok=True)
     write_csv(points, given.out / "sensitivity.csv")
     draw(points, given.out / "sensitivity.png")
     sys.stdout.write(f"{given.out / 'sensitivity.csv'}\n{given.out / 'sensitivity.png'}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmark import DEFAULT_PROTOCOL
-from benchmark.errors import BenchError
 from benchmark.launch import RunOptions, resolve
 from benchmark.ours import Job, QSAttnStyleTransfer, Targets
 from benchmark.ours_config import QSAttnConfig
 from benchmark.predict import stylize_chunk
+from benchmark.script import script
 from benchmark.targets import TargetOptions
 
 
@@ -79,7 +79,8 @@ def strengths_on(
     return {name: sum(found) / len(found) for name, found in method.strengths.items()}
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.sensitivity.strengths",
         description=(__doc__ or "").split("\n\n")[0],
@@ -91,13 +92,8 @@ def main() -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the method's config"
     )
     given = parser.parse_args()
-    try:
-        found = strengths_on(given.images, given.dataset, given.prompts, tuple(given.set))
-    except BenchError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    found = strengths_on(given.images, given.dataset, given.prompts, tuple(given.set))
     sys.stdout.writelines(f"{name:18} {value:.4g}\n" for name, value in found.items())
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmark.script import script
+
 
 def write_photos(corpus: Path, domain: str, count: int, out: Path) -> list[Path]:
     """The first ``count`` pictures of a domain's training split, at the corpus's size.
@@ -37,7 +39,8 @@ def write_photos(corpus: Path, domain: str, count: int, out: Path) -> list[Path]
     return written
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.tuning.photos", description=(__doc__ or "").split("\n\n")[0]
     )
@@ -46,13 +49,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=4, help="photographs")
     parser.add_argument("--out", type=Path, required=True, help="an empty folder")
     given = parser.parse_args()
-    try:
-        written = write_photos(given.corpus, given.domain, given.count, given.out)
-    except (FileNotFoundError, FileExistsError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    written = write_photos(given.corpus, given.domain, given.count, given.out)
     sys.stdout.write(f"{len(written)} photographs in {given.out}\n")
-    return 0
 
 
 if __name__ == "__main__":

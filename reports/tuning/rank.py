@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.config import load_protocol
-from benchmark.errors import BenchError, UsageError
+from benchmark.errors import UsageError
+from benchmark.script import script
 from benchmark.sweep.folder import SweepFolder
 from reports.collect import read_run
 from reports.rows import balances_of
@@ -90,7 +91,8 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
     return (candidate.settings, *(f"{number:.3f}" for number in numbers))
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m reports.tuning.rank", description=(__doc__ or "").split("\n\n")[0]
     )
@@ -99,11 +101,7 @@ def main() -> int:
     given = parser.parse_args()
     console = Console()
     for folder in given.sweeps:
-        try:
-            candidates = candidates_of(folder)
-        except (BenchError, OSError) as error:
-            sys.stderr.write(f"error: {error}\n")
-            return error.exit_code if isinstance(error, BenchError) else 1
+        candidates = candidates_of(folder)
         if given.markdown:
             sys.stdout.write(f"{as_markdown(candidates)}\n")
             continue
@@ -112,7 +110,6 @@ def main() -> int:
         for candidate in candidates:
             table.add_row(*_cells(candidate))
         console.print(table)
-    return 0
 
 
 if __name__ == "__main__":

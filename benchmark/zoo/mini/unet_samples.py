@@ -22,6 +22,7 @@ from benchmark.diffusion.schedule import Schedule
 from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
 from benchmark.metrics.distribution import kernel_distance
+from benchmark.script import script
 from benchmark.zoo.clip import ClipEncoder
 from benchmark.zoo.models import ModelZoo
 
@@ -156,7 +157,8 @@ def sheet(samples: dict[str, Tensor], path: Path) -> None:
     picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(path)
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.zoo.mini.unet_samples",
         description=(__doc__ or "").split(":")[0],
@@ -168,27 +170,22 @@ def main() -> int:
     given = parser.parse_args()
     zoo = ModelZoo({"denoiser": "mini-unet", "judge": "mini-clip-score"})
     draws = torch.Generator().manual_seed(SEED)
-    try:
-        unet = zoo.denoiser().unet
-        samples = {
-            domain: draw(
-                unet,
-                domain,
-                given.count // len(CONTENT),
-                given.respacing,
-                draws,
-            )
-            for domain in CONTENT
-        }
-        found = figures(samples, given.corpus, zoo.clip("judge"))
-        given.out.mkdir(parents=True, exist_ok=True)
-    except (BenchError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, BenchError) else 1
+    unet = zoo.denoiser().unet
+    samples = {
+        domain: draw(
+            unet,
+            domain,
+            given.count // len(CONTENT),
+            given.respacing,
+            draws,
+        )
+        for domain in CONTENT
+    }
+    found = figures(samples, given.corpus, zoo.clip("judge"))
+    given.out.mkdir(parents=True, exist_ok=True)
     sheet({name: row[:SHOWN] for name, row in samples.items()}, given.out / "samples.png")
     (given.out / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
