@@ -1,10 +1,11 @@
 """The pictures that stand in for the datasets: ``python -m data.draw_stand_ins``.
 
-The mini U-Net draws them. Of each dataset's candidates
+The U-Net that was tuned for it draws them (:mod:`benchmark.zoo.mini.unet_drawer`). Of each
+dataset's candidates
 
 1. those are left out that lie nearer to a photograph it was trained on than nineteen of twenty
    held-out photographs do, so that nothing of the corpus is given away;
-2. a quarter stays: those of which ``mini-clip-guide`` says most clearly that they are photographs
+2. an eighth stays: those of which ``mini-clip-guide`` says most clearly that they are photographs
    (or paintings) of the domain. The judge of the benchmark has no say;
 3. the clearest comes first, and then always the one that is least like any chosen before.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -23,19 +25,21 @@ from torch import Tensor
 from benchmark import registry
 from benchmark.errors import BenchError
 from benchmark.pictures import encode_png
+from benchmark.script import script
 from benchmark.zoo.clip import ClipEncoder
 from benchmark.zoo.mini import corpus
 from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
+from benchmark.zoo.mini.few_step_drawing import draw
 from benchmark.zoo.mini.stylegan2_figures import nearest
 from benchmark.zoo.mini.unet import to_model_range
-from benchmark.zoo.mini.unet_samples import draw, embeddings, sheet
+from benchmark.zoo.mini.unet_drawer import trained_drawer
+from benchmark.zoo.mini.unet_samples import embeddings, figures, sheet
 from benchmark.zoo.models import ModelZoo
 from data.cards import load_card
 
-CANDIDATES = 96
+CANDIDATES = 256
 KEPT = 16
-CLEAREST = 4  # one of so many candidates
-RESPACING = 50
+CLEAREST = 8  # one of so many candidates
 TOO_NEAR = 0.05  # quantile of the held-out photographs' distances
 NAMES = {
     "faces": "face", "dogs": "dog", "bedrooms": "bedroom", "objects": "object",
@@ -113,7 +117,8 @@ def write(pictures: Tensor, dataset: str, domain: str, out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
+@script
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data.draw_stand_ins",
         description="Draw the pictures that stand in for the datasets.",
@@ -121,33 +126,33 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of Parquet files")
     parser.add_argument(
         "--out", type=Path, required=True,
-        help="a folder of pictures for each dataset, the lines of its card, and a sheet",
+        help="a folder of pictures for each dataset, the lines of its card, a sheet, and figures "
+        "of the candidates",
+    )  # fmt: skip
+    parser.add_argument(
+        "--work-dir", type=Path, required=True,
+        help="that of python -m benchmark.zoo.mini.unet_drawer",
     )  # fmt: skip
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="of each dataset")
-    parser.add_argument("--respacing", type=int, default=RESPACING, help="steps of the chain")
     given = parser.parse_args()
-    zoo = ModelZoo({"denoiser": "mini-unet", "guide": "mini-clip-guide"})
+    zoo = ModelZoo({"guide": "mini-clip-guide", "judge": "mini-clip-score"})
     chosen: dict[str, Tensor] = {}
-    try:
-        unet, guide = zoo.denoiser().unet, zoo.clip("guide")
-        for seed, dataset in enumerate(registry.names(registry.DATASETS)):
-            domain = load_card(dataset).domain
-            trained_on, held_out = (
-                to_model_range(torch.from_numpy(corpus.load(given.corpus, split, (domain,)).pixels))
-                for split in ("train", "test")
-            )
-            candidates = draw(
-                unet, domain, given.candidates, given.respacing,
-                torch.Generator().manual_seed(seed),
-            )  # fmt: skip
-            chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
-            lines = write(chosen[dataset], dataset, domain, given.out)
-            (given.out / f"{dataset}.yaml").write_text(lines, encoding="utf-8")
-    except (BenchError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, BenchError) else 1
+    drawn: dict[str, Tensor] = {}
+    drawer, guide = trained_drawer(given.work_dir), zoo.clip("guide")
+    for seed, dataset in enumerate(registry.names(registry.DATASETS)):
+        domain = load_card(dataset).domain
+        trained_on, held_out = (
+            to_model_range(torch.from_numpy(corpus.load(given.corpus, split, (domain,)).pixels))
+            for split in ("train", "test")
+        )
+        draws = torch.Generator().manual_seed(seed)
+        drawn[domain] = candidates = draw(drawer, domain, given.candidates, draws)
+        chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
+        lines = write(chosen[dataset], dataset, domain, given.out)
+        (given.out / f"{dataset}.yaml").write_text(lines, encoding="utf-8")
+    found = figures(drawn, given.corpus, zoo.clip("judge"))
     sheet(chosen, given.out / "sheet.png")
-    return 0
+    (given.out / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class EmbeddedSource(Source):
         return {"pictures": self._sha256}
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "drawn_by": "mini-unet (data.draw_stand_ins)"}
+        return {"name": self.name, "drawn_by": "a tuned mini-unet (data.draw_stand_ins)"}
 
     def entries(self) -> Sequence[Entry]:
         return [Entry(picture_id, f"{picture_id}.png") for picture_id in self._sha256]

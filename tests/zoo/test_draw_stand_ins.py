@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark import registry
+from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
-from benchmark.zoo.mini import corpus
+from benchmark.zoo.mini import corpus, unet_drawer
 from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_samples import embeddings
 from benchmark.zoo.models import ModelZoo
@@ -45,22 +47,30 @@ def test_a_photograph_of_the_domain_is_clearer_than_one_of_another(tiny_corpus: 
 def test_copies_of_training_photographs_are_left_out(tiny_corpus: Path) -> None:
     trained_on, held_out = (bank(tiny_corpus, "faces", split) for split in ("train", "test"))
     others = bank(tiny_corpus, "bedrooms", "train")
-    candidates = torch.cat([trained_on[:6], trained_on[:2].flip(3), others[:8]])
+    candidates = torch.cat([trained_on[:6], trained_on[:2].flip(3), others[:8], others[:8]])
     chosen = draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 2)
     for picture in chosen:
         assert any(torch.equal(picture, other) for other in others)
-    with pytest.raises(BenchError, match=r"only 8 candidates for faces.*--candidates"):
+    with pytest.raises(BenchError, match=r"only 16 candidates for faces.*--candidates"):
         draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 3)
 
 
-@pytest.mark.usefixtures("zoo_that_draws")
 def test_the_command_writes_pictures_and_the_lines_of_the_cards(
-    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    untrained_unet: UNet, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(draw_stand_ins, "KEPT", 2)
-    words = ["--corpus", str(tiny_corpus), "--out", str(tmp_path), "--candidates", "8"]
-    monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words, "--respacing", "2"])
+    monkeypatch.setattr(unet_drawer, "CONFIG", untrained_unet.config)
+    words = [
+        "--corpus", str(tiny_corpus), "--out", str(tmp_path), "--work-dir", str(tmp_path / "work"),
+        "--candidates", "16",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words])
+    assert draw_stand_ins.main() == 1
+    assert "benchmark.zoo.mini.unet_drawer" in capsys.readouterr().err
+    checkpoint = tmp_path / "work" / "unet-drawer" / "unet-drawer.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    torch.save({"ema": untrained_unet.state_dict()}, checkpoint)
     assert draw_stand_ins.main() == 0
     for dataset in registry.names(registry.DATASETS):
         listed = yaml.safe_load((tmp_path / f"{dataset}.yaml").read_text())["embedded"]
@@ -72,6 +82,7 @@ def test_the_command_writes_pictures_and_the_lines_of_the_cards(
                 assert image.size == (64, 64)
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (2 * 2 * 64, 2 * 6 * 64)
+    assert 0 <= json.loads((tmp_path / "figures.json").read_text())["told_right"] <= 1
     monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words, "--corpus", str(tmp_path)])
     assert draw_stand_ins.main() == 1
     assert "has no dogs-train.parquet" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the two training commands share: options, checks, and errors without a traceback."""
+"""What the training commands share: options, checks, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from .export import WEIGHTS
 log = logging.getLogger(__name__)
 
 
-def parser(module: str, what: str, state: str) -> argparse.ArgumentParser:
+def parser(module: str, what: str, state: str, *, ships: bool = True) -> argparse.ArgumentParser:
     """The options of a training command.
 
     Args:
         module: of the command.
         what: the models it trains, in words.
         state: where in ``--work-dir`` it keeps its state.
+        ships: whether weights and a card can be exported.
     """
     p = argparse.ArgumentParser(
         prog=f"python -m {module}",
@@ -41,6 +42,8 @@ def parser(module: str, what: str, state: str) -> argparse.ArgumentParser:
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     p.add_argument("--threads", type=int, default=1, help="CPU threads")
     p.add_argument("--max-seconds", type=float, help="stop after this much training time in all")
+    if not ships:
+        return p
     group = p.add_mutually_exclusive_group()
     group.add_argument("--export", action="store_true", help="write weights and card afterwards")
     group.add_argument(
