@@ -215,15 +215,19 @@ class Training:
             of_pictures = critic([maps.detach() for maps in fake], labels)
         loss = F.relu(1 - of_photos).mean() + F.relu(1 + of_pictures).mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        places = zip(
-            pictures.detach().cpu().split(PICTURES[side]), labels.cpu().split(PICTURES[side]),
-            strict=True,
-        )  # fmt: skip
+        count = PICTURES[side]
+        drawn = list(
+            zip(
+                torch.split(pictures.detach().cpu(), count),
+                torch.split(labels.cpu(), count),
+                strict=True,
+            )
+        )
         parts = {
             f"real_{side}": float(of_photos.detach().mean()),
             f"fake_{side}": float(of_pictures.detach().mean()),
         }
-        return Side(gradients, list(places), parts)
+        return Side(gradients, drawn, parts)
 
     def _inputs(self, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """x_t of all places of a side [B, 3, side, side], timesteps [B] and classes [B]."""
