@@ -1,6 +1,7 @@
 """The pictures that stand in for the datasets: ``python -m data.draw_stand_ins``.
 
-The U-Net that was tuned for it draws them (:mod:`benchmark.zoo.mini.unet_drawer`). Of each
+Faces, dogs and bedrooms are drawn by the U-Net that was tuned for it
+(:mod:`benchmark.zoo.mini.unet_drawer`), objects and paintings by the U-Net itself. Of each
 dataset's candidates
 
 1. those are left out that lie nearer to a photograph it was trained on than nineteen of twenty
@@ -29,17 +30,18 @@ from benchmark.script import script
 from benchmark.zoo.clip import ClipEncoder
 from benchmark.zoo.mini import corpus
 from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
-from benchmark.zoo.mini.few_step_drawing import draw
+from benchmark.zoo.mini.few_step_drawing import draw as draw_in_few_steps
 from benchmark.zoo.mini.stylegan2_figures import nearest
 from benchmark.zoo.mini.unet import to_model_range
-from benchmark.zoo.mini.unet_drawer import trained_drawer
-from benchmark.zoo.mini.unet_samples import embeddings, figures, sheet
+from benchmark.zoo.mini.unet_drawer import DRAWN, trained_drawer
+from benchmark.zoo.mini.unet_samples import draw, embeddings, figures, sheet
 from benchmark.zoo.models import ModelZoo
 from data.cards import load_card
 
 CANDIDATES = 256
 KEPT = 16
 CLEAREST = 8  # one of so many candidates
+RESPACING = 50  # steps of the U-Net's own chain
 TOO_NEAR = 0.05  # quantile of the held-out photographs' distances
 NAMES = {
     "faces": "face", "dogs": "dog", "bedrooms": "bedroom", "objects": "object",
@@ -134,11 +136,16 @@ def main() -> None:
         help="that of python -m benchmark.zoo.mini.unet_drawer",
     )  # fmt: skip
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="of each dataset")
+    parser.add_argument(
+        "--respacing", type=int, default=RESPACING, help="steps of the U-Net's own chain"
+    )
     given = parser.parse_args()
-    zoo = ModelZoo({"guide": "mini-clip-guide", "judge": "mini-clip-score"})
+    zoo = ModelZoo(
+        {"denoiser": "mini-unet", "guide": "mini-clip-guide", "judge": "mini-clip-score"}
+    )
     chosen: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}
-    drawer, guide = trained_drawer(given.work_dir), zoo.clip("guide")
+    drawer, unet, guide = trained_drawer(given.work_dir), zoo.denoiser().unet, zoo.clip("guide")
     for seed, dataset in enumerate(registry.names(registry.DATASETS)):
         domain = load_card(dataset).domain
         trained_on, held_out = (
@@ -146,7 +153,11 @@ def main() -> None:
             for split in ("train", "test")
         )
         draws = torch.Generator().manual_seed(seed)
-        drawn[domain] = candidates = draw(drawer, domain, given.candidates, draws)
+        if domain in DRAWN:
+            candidates = draw_in_few_steps(drawer, domain, given.candidates, draws)
+        else:
+            candidates = draw(unet, domain, given.candidates, given.respacing, draws)
+        drawn[domain] = candidates
         chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
         lines = write(chosen[dataset], dataset, domain, given.out)
         (given.out / f"{dataset}.yaml").write_text(lines, encoding="utf-8")

@@ -55,6 +55,7 @@ def test_copies_of_training_photographs_are_left_out(tiny_corpus: Path) -> None:
         draw_stand_ins.select(candidates, "faces", trained_on, held_out, ZOO.clip("guide"), 3)
 
 
+@pytest.mark.usefixtures("zoo_that_draws")
 def test_the_command_writes_pictures_and_the_lines_of_the_cards(
     untrained_unet: UNet, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -63,7 +64,7 @@ def test_the_command_writes_pictures_and_the_lines_of_the_cards(
     monkeypatch.setattr(unet_drawer, "CONFIG", untrained_unet.config)
     words = [
         "--corpus", str(tiny_corpus), "--out", str(tmp_path), "--work-dir", str(tmp_path / "work"),
-        "--candidates", "16",
+        "--candidates", "16", "--respacing", "2",
     ]  # fmt: skip
     monkeypatch.setattr("sys.argv", ["draw_stand_ins", *words])
     assert draw_stand_ins.main() == 1
