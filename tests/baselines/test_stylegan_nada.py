@@ -114,18 +114,24 @@ def test_the_layers_that_upstream_chooses(
 def test_a_few_steps_of_tuning_equal_the_official_ones(
     case: str, config: dict[str, Any], official_zoo: StyleGanZoo, golden: dict[str, Tensor]
 ) -> None:
-    """Which tensors move, how far, and what the tuned generator draws."""
+    """Which tensors move, how far, and what the tuned generator draws.
+
+    The noises' weights are single numbers that begin at zero: Adam's first steps take the sign of
+    their gradients, which on another processor is now and then another.
+    """
     method = like_official(official_zoo, **config)
     tuned = method.tune(method.text_direction(SOURCE, TARGET), method.unit_text(TARGET))
     with torch.no_grad():
         shown = tuned(edit_start(6))
         plain = method.frozen(edit_start(6))
-    assert torch.allclose(shown, golden[f"{case}/picture"], atol=1e-3)
-    assert (shown - plain).abs().max() > 30e-3  # what is compared is a change, not the start
+    assert torch.allclose(shown, golden[f"{case}/picture"], atol=8e-3)
+    assert (shown - plain).abs().max() > 30 * 8e-3  # what is compared is a change, not the start
     pairs = zip(tuned.named_parameters(), method.frozen.parameters(), strict=True)
     for (name, after), before in pairs:
         moved = (after - before).abs().mean()
-        assert moved.item() == pytest.approx(golden[f"{case}/moved/{name}"].item(), rel=2e-3), name
+        within = 0.1 if name.endswith("noise.weight") else 2e-3
+        official = golden[f"{case}/moved/{name}"].item()
+        assert moved.item() == pytest.approx(official, rel=within), name
 
 
 def test_mapping_colours_and_an_unchosen_layer_stay_as_they_are() -> None:

@@ -85,7 +85,7 @@ def test_style_images_of_a_dataset_are_recorded_as_what_they_are(
     assert len(manifest.config.prompts) == 3
     origin = manifest.dataset["styles"]
     assert origin["dataset"] == "wikiart" and origin["stand_in"] is True
-    assert "drawn by the mini U-Net" in origin["note"]
+    assert "drawn by a small network" in origin["note"]
 
 
 def test_two_styles_are_fused_in_one_picture(bench: Bench, styles: Path, tmp_path: Path) -> None:

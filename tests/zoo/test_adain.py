@@ -72,8 +72,8 @@ def test_training_loss_and_its_gradient_equal_the_official_ones(golden: dict[str
     recipe.encoder = NormalisedVgg.from_state_dict(vgg_state())
     decoder = AdaInDecoder.from_state_dict(decoder_state()).requires_grad_(True)
     content, style, _ = recipe.losses(decoder, image("content"), image("style"))
-    torch.testing.assert_close(content, golden["loss/content"], atol=0, rtol=1e-5)
-    torch.testing.assert_close(style, golden["loss/style"], atol=0, rtol=1e-5)
+    torch.testing.assert_close(content, golden["loss/content"], atol=0, rtol=5e-5)
+    torch.testing.assert_close(style, golden["loss/style"], atol=0, rtol=5e-5)
     (content + STYLE_WEIGHT * style).backward()
     for name, parameter in decoder.named_parameters():
         expected = golden[f"gradient/{name}"]
