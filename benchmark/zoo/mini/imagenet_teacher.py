@@ -2,8 +2,8 @@
 
 EfficientNet-Lite0 (Google's weights, in the packages of the extra ``teachers``) teaches three
 models of the mini zoo: it finds the dogs' heads that the U-Net draws, and what belongs together in
-a picture, which the keys of the DINO repeat; the critic of the StyleGAN2 looks through it. It is
-for training alone; nothing of it ships.
+a picture, which the keys of the DINO repeat; the critics of the StyleGAN2 and of the U-Net's copy
+that draws the stand-ins look through it. It is for training alone; nothing of it ships.
 """
 
 from __future__ import annotations
