@@ -54,6 +54,13 @@ class BalanceScale(BaseModel):
 
     content: Anchor
     style: Anchor
+    style_image: Anchor | None = Field(
+        default=None, description="the style of runs that style images guide"
+    )
+
+    def style_of(self, shown: bool) -> Anchor | None:
+        """The style of a run; ``shown``: whether style images guide it."""
+        return self.style_image if shown else self.style
 
 
 class Protocol(BaseModel):
@@ -77,6 +84,9 @@ class Protocol(BaseModel):
     )
     batch_size: int = Field(gt=0, description="samples of a chunk unless --batch-size says other")
     metrics: tuple[str, ...]
+    style_image_metrics: tuple[str, ...] = Field(
+        default=(), description="scored beside the metrics where style images guide"
+    )
     balance: BalanceScale | None = None
     margins: dict[str, float] = Field(
         default_factory=dict,
@@ -90,11 +100,15 @@ class Protocol(BaseModel):
     @model_validator(mode="after")
     def _margins_of_its_metrics(self) -> Self:
         for name, margin in self.margins.items():
-            if name not in self.metrics:
+            if name not in self.metrics_of(shown=True):
                 raise ValueError(f"a margin for {name}, which the protocol does not score")
             if not 0 < margin < math.inf:
                 raise ValueError(f"the margin of {name} must be above 0, got {margin}")
         return self
+
+    def metrics_of(self, shown: bool) -> tuple[str, ...]:
+        """What a run is scored by; ``shown``: whether style images guide it."""
+        return (*self.metrics, *self.style_image_metrics) if shown else self.metrics
 
     def models_for(self, dataset: str) -> dict[str, str]:
         """The models of a run on a dataset, by role."""
@@ -196,6 +210,11 @@ class ResolvedRun(BaseModel):
     def config_hash(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json"))).hexdigest()[:12]
+
+    @property
+    def shown(self) -> bool:
+        """Whether style images guide the run, each alone."""
+        return any(prompt.style_sha256 is not None for prompt in self.prompts)
 
     def directory(self, out: Path) -> Path:
         return out / self.protocol / self.dataset / self.method / self.config_hash

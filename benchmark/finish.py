@@ -74,7 +74,8 @@ def score_run(path: Path, *, metrics: Sequence[str] | None, weights_dir: Path | 
     manifest = directory.read_manifest()
     protocol = load_protocol(manifest.config.protocol)
     if metrics is not None:
-        protocol = protocol.model_copy(update={"metrics": tuple(metrics)})
+        update = {"metrics": tuple(metrics), "style_image_metrics": ()}
+        protocol = protocol.model_copy(update=update)
     models = protocol.models_for(manifest.config.dataset)
     with directory.lock():
         return finish_run(directory, manifest, protocol, ModelZoo(models, weights_dir))
@@ -99,8 +100,9 @@ def finish_run(
     )
     own = [prompt.words for prompt in manifest.config.prompts if prompt.words is not None]
     texts = [*(prompt.text for prompt in prompts), *own, manifest.config.source_prompt]
+    metrics = protocol.metrics_of(manifest.config.shown)
     table = score_samples(
-        samples, directory.load_source, directory.load_image, zoo, list(protocol.metrics), texts,
+        samples, directory.load_source, directory.load_image, zoo, metrics, texts,
         load_style=partial(_style_of, directory, _mixtures(manifest)),
     )  # fmt: skip
     table = _with_earlier_scores(table, directory, manifest, zoo)

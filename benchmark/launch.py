@@ -294,7 +294,7 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
             {
                 registry.METHODS: [options.method],
                 registry.DATASETS: [options.dataset],
-                registry.METRICS: plan.protocol.metrics,
+                registry.METRICS: plan.protocol.metrics_of(plan.resolved.shown),
             }
         ),
         git_revision=git_revision(),
@@ -306,7 +306,8 @@ def _manifest(plan: _Plan, module: Any) -> Manifest:
 
 def _roles(plan: _Plan) -> list[str]:
     """Of the models that the method and the protocol's metrics read."""
-    judges = {role for cls in metric_classes(plan.protocol.metrics) for role in cls.encoders}
+    metrics = plan.protocol.metrics_of(plan.resolved.shown)
+    judges = {role for cls in metric_classes(metrics) for role in cls.encoders}
     return sorted({*plan.method.card.roles, *judges})
 
 

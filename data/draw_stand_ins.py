@@ -1,13 +1,17 @@
 """The pictures that stand in for the datasets: ``python -m data.draw_stand_ins``.
 
-Faces, dogs and bedrooms are drawn by the U-Net that was tuned for it
-(:mod:`benchmark.zoo.mini.unet_drawer`), objects and paintings by the U-Net itself. Of each
+Of faces and dogs a StyleGAN2 draws what is where: its pictures vary, and eyes, nose and mouth are
+in their places. The U-Net draws them anew from a fourth of the noise (SDEdit, arXiv 2108.01073),
+after which they are no easier to invert for methods that edit latents than photographs are; the
+last detail is of the U-Net that was tuned to draw (:mod:`benchmark.zoo.mini.unet_drawer`).
+Bedrooms are that one's from the start; objects and paintings are the U-Net's own. Of each
 dataset's candidates
 
 1. those are left out that lie nearer to a photograph it was trained on than nineteen of twenty
    held-out photographs do, so that nothing of the corpus is given away;
 2. an eighth stays: those of which ``mini-clip-guide`` says most clearly that they are photographs
-   (or paintings) of the domain. The judge of the benchmark has no say;
+   (or paintings) of the domain; of dogs those to which EfficientNet-Lite0 gives a breed. The judge
+   of the benchmark has no say;
 3. the clearest comes first, and then always the one that is least like any chosen before.
 """
 
@@ -28,13 +32,13 @@ from benchmark.errors import BenchError
 from benchmark.pictures import encode_png
 from benchmark.script import script
 from benchmark.zoo.clip import ClipEncoder
-from benchmark.zoo.mini import corpus
+from benchmark.zoo.mini import corpus, few_step_drawing, unet_samples
 from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
-from benchmark.zoo.mini.few_step_drawing import draw as draw_in_few_steps
-from benchmark.zoo.mini.stylegan2_figures import nearest
+from benchmark.zoo.mini.imagenet_teacher import ImageNetTeacher
+from benchmark.zoo.mini.stylegan2_figures import nearest, samples
 from benchmark.zoo.mini.unet import to_model_range
-from benchmark.zoo.mini.unet_drawer import DRAWN, trained_drawer
-from benchmark.zoo.mini.unet_samples import draw, embeddings, figures, sheet
+from benchmark.zoo.mini.unet_drawer import trained_drawer
+from benchmark.zoo.mini.unet_samples import embeddings, figures, sheet
 from benchmark.zoo.models import ModelZoo
 from data.cards import load_card
 
@@ -42,11 +46,42 @@ CANDIDATES = 256
 KEPT = 16
 CLEAREST = 8  # one of so many candidates
 RESPACING = 50  # steps of the U-Net's own chain
+DRAFTS = {"faces": "mini-stylegan2", "dogs": "mini-stylegan2-dogs"}
+PSI = 0.9  # truncation of the drafts
+REDRAWN_FROM = 250  # timestep to which drafts are noised
+LAST_DETAIL = few_step_drawing.CHAIN[-1]
+TEACHER_SIDE = 224  # pixels at which the dogs' judge looks
 TOO_NEAR = 0.05  # quantile of the held-out photographs' distances
 NAMES = {
     "faces": "face", "dogs": "dog", "bedrooms": "bedroom", "objects": "object",
     "paintings": "painting",
 }  # fmt: skip
+
+
+class Draughtsmen:
+    """Who draws the candidates of which domain.
+
+    Raises:
+        DataError: the drawer has not been trained.
+    """
+
+    def __init__(self, work_dir: Path, respacing: int) -> None:
+        self._drawer = trained_drawer(work_dir)
+        self._unet = ModelZoo({"denoiser": "mini-unet"}).denoiser().unet
+        self._respacing = respacing
+
+    def draw(self, domain: str, count: int, draws: torch.Generator) -> Tensor:
+        """Pictures [N, 3, 64, 64] in [-1, 1]."""
+        if domain in DRAFTS:
+            generator = ModelZoo({"generator": DRAFTS[domain]}).generator()
+            drafts = samples(generator, count, draws, PSI)
+            redrawn = unet_samples.redraw(
+                self._unet, drafts, domain, REDRAWN_FROM, self._respacing, draws
+            )
+            return few_step_drawing.redraw(self._drawer, redrawn, domain, LAST_DETAIL, draws)
+        if domain == "bedrooms":
+            return few_step_drawing.draw(self._drawer, domain, count, draws)
+        return unet_samples.draw(self._unet, domain, count, self._respacing, draws)
 
 
 def clearness(guide: ClipEncoder, seen: Tensor, domain: str) -> Tensor:
@@ -62,6 +97,20 @@ def clearness(guide: ClipEncoder, seen: Tensor, domain: str) -> Tensor:
     if domain != "paintings":
         found += _margin(guide, seen, STYLE_PROMPTS, STYLE_PROMPTS.index("Photo"))
     return found
+
+
+def breed_probability(pictures: Tensor) -> Tensor:
+    """That of any of ImageNet's breeds of dogs: [N].
+
+    Args:
+        pictures: [N, 3, H, W] in [-1, 1].
+
+    Raises:
+        DataError: the teacher's packages are not installed.
+    """
+    teacher = ImageNetTeacher()
+    pixels = pictures.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1)
+    return teacher.dog_maps(teacher.maps(pixels, TEACHER_SIDE))[1]
 
 
 def _margin(guide: ClipEncoder, seen: Tensor, prompts: tuple[str, ...], wanted: int) -> Tensor:
@@ -101,7 +150,7 @@ def select(
             f"photographs; {CLEAREST * count} are needed: draw more of them with --candidates"
         )
     seen = embeddings(guide, pictures)
-    clear = clearness(guide, seen, domain)
+    clear = breed_probability(pictures) if domain == "dogs" else clearness(guide, seen, domain)
     best = clear.topk(clearest).indices.sort().values
     return pictures[best[varied(seen[best], clear[best], count)]]
 
@@ -140,12 +189,11 @@ def main() -> None:
         "--respacing", type=int, default=RESPACING, help="steps of the U-Net's own chain"
     )
     given = parser.parse_args()
-    zoo = ModelZoo(
-        {"denoiser": "mini-unet", "guide": "mini-clip-guide", "judge": "mini-clip-score"}
-    )
+    draughtsmen = Draughtsmen(given.work_dir, given.respacing)
+    zoo = ModelZoo({"guide": "mini-clip-guide", "judge": "mini-clip-score"})
     chosen: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}
-    drawer, unet, guide = trained_drawer(given.work_dir), zoo.denoiser().unet, zoo.clip("guide")
+    guide = zoo.clip("guide")
     for seed, dataset in enumerate(registry.names(registry.DATASETS)):
         domain = load_card(dataset).domain
         trained_on, held_out = (
@@ -153,10 +201,7 @@ def main() -> None:
             for split in ("train", "test")
         )
         draws = torch.Generator().manual_seed(seed)
-        if domain in DRAWN:
-            candidates = draw_in_few_steps(drawer, domain, given.candidates, draws)
-        else:
-            candidates = draw(unet, domain, given.candidates, given.respacing, draws)
+        candidates = draughtsmen.draw(domain, given.candidates, draws)
         drawn[domain] = candidates
         chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
         lines = write(chosen[dataset], dataset, domain, given.out)

@@ -116,7 +116,7 @@ class Source(ABC):
 
 
 class EmbeddedSource(Source):
-    """The pictures of a card that ship with the package, drawn by the mini U-Net.
+    """The pictures of a card that ship with the package, drawn by the mini models.
 
     Args:
         dataset: whose stand-ins they are.
@@ -135,7 +135,7 @@ class EmbeddedSource(Source):
         return {"pictures": self._sha256}
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "drawn_by": "a tuned mini-unet (data.draw_stand_ins)"}
+        return {"name": self.name, "drawn_by": "mini-unet and mini-stylegan2 (data.draw_stand_ins)"}
 
     def entries(self) -> Sequence[Entry]:
         return [Entry(picture_id, f"{picture_id}.png") for picture_id in self._sha256]

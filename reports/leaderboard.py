@@ -150,6 +150,8 @@ def _board(runs: Sequence[CollectedRun], protocol: Protocol, study: Study) -> Bo
                 study_style=scores[1] if scores else None,
             )
         )
+    scale = protocol.balance
+    style = scale.style_of(config.shown) if scale else None
     rows = with_places(sorted(rows, key=row_order(protocol)), metrics)
     return Board(
         id=identifier,
@@ -163,8 +165,8 @@ def _board(runs: Sequence[CollectedRun], protocol: Protocol, study: Study) -> Bo
         rows=tuple(rows),
         duels={metric.name: all_duels(rows, metric) for metric in metrics},
         sweeps=sweeps_of(rows),
-        content_metric=protocol.balance.content.metric if protocol.balance else None,
-        style_metric=protocol.balance.style.metric if protocol.balance else None,
+        content_metric=scale.content.metric if scale else None,
+        style_metric=style.metric if style else None,
         stand_in_note=runs[0].manifest.stand_in_note,
         notes=_notes(rows),
     )

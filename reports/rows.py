@@ -22,7 +22,7 @@ TIE = 1e-12  # of a mean: what is nearer counts as equal
 def metrics_of(runs: Sequence[CollectedRun], protocol: Protocol) -> tuple[MetricInfo, ...]:
     """The protocol's metrics in its order, then others that a run was scored with."""
     scored = {name for run in runs for name in run.scores}
-    names = [name for name in protocol.metrics if name in scored]
+    names = [name for name in protocol.metrics_of(shown=True) if name in scored]
     names += sorted(scored - set(names))
     return tuple(
         MetricInfo(cls.name, cls.version, cls.direction, cls.bounds, cls.description)
@@ -126,7 +126,8 @@ def balances_of(runs: Sequence[CollectedRun], protocol: Protocol) -> dict[str, B
     found: list[tuple[str, float, float]] = []
     for run in runs:
         pair = []
-        for anchor in (scale.content, scale.style):
+        style_anchor = scale.style_of(run.manifest.config.shown)
+        for anchor in (scale.content, style_anchor) if style_anchor is not None else ():
             scores = run.scores.get(anchor.metric)
             if scores is not None and np.isfinite(scores.values).any():
                 pair.append(anchor.normalised(float(np.nanmean(scores.values))))

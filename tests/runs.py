@@ -91,7 +91,14 @@ def write_run(
         stand_in=True,
         fingerprint=hashlib.sha256("".join(images).encode()).hexdigest(),
         resolution=side,
-        prompts=tuple(PromptSpec(id=key, text=text) for key, text in prompts.items()),
+        prompts=tuple(
+            PromptSpec(
+                id=key,
+                text=text,
+                style_sha256=hashlib.sha256(styles[key].tobytes()).hexdigest() if styles else None,
+            )
+            for key, text in prompts.items()
+        ),
         source_prompt="Photo",
         seed=0,
         precision="32-true",

@@ -104,7 +104,8 @@ def rerun(
         weights_dir=weights_dir,
     )  # fmt: skip
     plan = launch.resolve(options)
-    judges = {role for cls in metric_classes(plan.protocol.metrics) for role in cls.encoders}
+    metrics = plan.protocol.metrics_of(manifest.config.shown)
+    judges = {role for cls in metric_classes(metrics) for role in cls.encoders}
     require_same(manifest, plan.resolved, plan.zoo, sorted({*plan.method.card.roles, *judges}))
     here = RunDirectory(plan.resolved.directory(out))
     if here.path.resolve() == there.path.resolve():

@@ -34,6 +34,9 @@ class SweepFile(BaseModel):
     prompts: str | tuple[str, ...] | None = Field(
         default=None, description="quick, all, or prompt ids; default: the protocol's"
     )
+    style_images: Path | None = Field(
+        default=None, description="style images from a file or folder, as --style-images"
+    )
     style_dataset: str | None = Field(
         default=None, description="style images from a dataset, for image-guided methods"
     )

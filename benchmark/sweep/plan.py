@@ -141,8 +141,8 @@ def requests_of(
 ) -> list[RunRequest]:
     """The runs that a sweep's file asks for, in its order."""
     target = TargetOptions(
-        prompts=file.prompt_selection, style_dataset=file.style_dataset,
-        style_limit=file.style_limit, mixes=file.mixes,
+        prompts=file.prompt_selection, style_images=file.style_images,
+        style_dataset=file.style_dataset, style_limit=file.style_limit, mixes=file.mixes,
     )  # fmt: skip
     found = []
     for method in file.methods:

@@ -65,7 +65,8 @@ def chosen_models(ids: Sequence[str], protocol: str | None, method: str | None) 
         roles: Iterable[str] = dict.fromkeys(role for models in places for role in models)
         if method is not None:
             needed = set(registry.load(registry.METHODS, method).card.roles)
-            needed |= {role for cls in metric_classes(plan.metrics) for role in cls.encoders}
+            metrics = plan.metrics_of(shown=True)
+            needed |= {role for cls in metric_classes(metrics) for role in cls.encoders}
             roles = [role for role in roles if role in needed]
         found += [model for role in roles for model in plan.models_of(role)]
     if not found:

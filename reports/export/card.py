@@ -196,7 +196,7 @@ def _terms(run: ScoredRun) -> Iterable[str]:
         yield f"source images for {config.dataset}: stand-ins, not of the dataset and not under " \
               f"its licence"  # fmt: skip
         if "drawn_by" in source:
-            yield f"they were drawn by {source['drawn_by']}: research use only, as its weights"
+            yield f"they were drawn by {source['drawn_by']}: research use only, as their weights"
     elif source.get("name") == "folder":
         yield f"source images for {config.dataset}: a folder of the user's own, whose terms " \
               f"stylebench does not know; state them before you publish"  # fmt: skip

@@ -51,6 +51,8 @@ def test_a_run_by_style_images_keeps_them_and_is_scored_against_them(
     assert len(style) == 8 and all(row["status"] == "ok" for row in style)
     by_prompt = [row for row in rows if row["metric"] == "clip_score"]
     assert {row["status"] for row in by_prompt} == {"not_applicable"}
+    shown = [row for row in rows if row["metric"] == "clip_style_image"]  # without being asked for
+    assert {row["status"] for row in shown} == {"ok"}
 
 
 def test_another_picture_under_the_same_name_is_another_run(

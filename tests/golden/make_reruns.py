@@ -55,7 +55,8 @@ def main(paths: list[Path]) -> None:
             "values": {
                 name: [[round(float(value), 6) for value in one.values[name]] for one in found]
                 for name in load_protocol(config.protocol).margins
-                if all(np.isfinite(one.values[name]).all() for one in found)
+                if name in found[0].values
+                and all(np.isfinite(one.values[name]).all() for one in found)
             },
         }
     STORED.write_text(json.dumps(dict(sorted(stored.items()))) + "\n")

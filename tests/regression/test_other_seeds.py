@@ -65,13 +65,14 @@ def test_another_seed_is_called_regressed_no_more_often_than_stated(method: str)
 
 
 def test_a_loss_under_another_seed_is_found_with_enough_images() -> None:
-    """2 % of what each method has of the content: eight images show it of `ours` mostly, 32 always;
-    of `clipstyler-fast`, whose pictures differ more from seed to seed, next to nothing."""
+    """2 % of what each method has of the content: eight images show it of `ours` every other time,
+    32 always; of `clipstyler-fast`, whose pictures differ more from seed to seed, next to nothing.
+    """
     rng = np.random.default_rng(7)
 
     def found(method: str, n: int, loss: float) -> int:
         return sum(rerun(method, n, rng, content_loss=loss) == "regressed" for _ in range(20))
 
-    few, many = (found("ours", n, 0.0145) for n in (8, 32))
-    assert few >= 13 and many >= 19, (few, many)
-    assert found("clipstyler-fast", 8, 0.0090) <= 4
+    few, many = (found("ours", n, 0.0135) for n in (8, 32))
+    assert few >= 7 and many >= 19, (few, many)
+    assert found("clipstyler-fast", 8, 0.0091) <= 4

@@ -15,7 +15,7 @@ from benchmark.stats import holm
 from reports.board import Board, Report
 from reports.collect import collect
 from reports.leaderboard import build_report
-from tests.runs import smooth_scores, write_run
+from tests.runs import picture, smooth_scores, write_run
 
 
 def report_of(*paths: Path, protocol: str | None = None) -> Report:
@@ -170,6 +170,19 @@ def test_balance_is_the_harmonic_mean_between_the_protocols_anchors(three: Board
         False,
         False,
     ]
+
+
+def test_style_is_weighed_by_the_style_image_where_one_guides(tmp_path: Path) -> None:
+    scale = load_protocol("mini-64-v1").balance
+    assert scale is not None and scale.style_image is not None
+    styles = {"golden": picture("gold"), "red-bricks": picture("bricks")}
+    metrics = ("clip_style_image", "edge_agreement")
+    write_run(tmp_path, metrics=metrics, styles=styles, scores=lambda *_: 0.6)
+    board = board_of(tmp_path)
+    assert (board.style_metric, board.content_metric) == metrics
+    (row,) = board.rows
+    assert row.balance is not None
+    assert row.balance.style == pytest.approx(scale.style_image.normalised(0.6))
 
 
 def test_runs_over_other_images_or_prompts_do_not_share_a_board(tmp_path: Path) -> None:

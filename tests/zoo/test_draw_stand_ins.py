@@ -6,8 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from PIL import Image
 from torch import Tensor
@@ -15,7 +17,8 @@ from torch import Tensor
 from benchmark import registry
 from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
-from benchmark.zoo.mini import corpus, unet_drawer
+from benchmark.zoo.mini import corpus, few_step_drawing, unet_drawer
+from benchmark.zoo.mini.stylegan2_figures import samples
 from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_samples import embeddings
 from benchmark.zoo.models import ModelZoo
@@ -42,6 +45,36 @@ def test_a_photograph_of_the_domain_is_clearer_than_one_of_another(tiny_corpus: 
     )
     as_faces = draw_stand_ins.clearness(guide, torch.cat([faces, rockets]), "faces")
     assert as_faces[: len(faces)].median() > as_faces[len(faces) :].max()
+
+
+def test_a_breed_is_seen_in_the_dogs_that_ship_and_not_in_the_faces() -> None:
+    def stand_ins(dataset: str) -> Tensor:
+        files = sorted((Path(draw_stand_ins.__file__).parent / "stand_ins" / dataset).glob("*.png"))
+        pixels = [torch.from_numpy(np.array(Image.open(file))) for file in files]
+        return torch.stack(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+
+    dogs, faces = (draw_stand_ins.breed_probability(stand_ins(d)) for d in ("afhq", "celebahq"))
+    assert dogs.mean() > 0.8 and faces.max() < 0.2
+
+
+def test_candidates_of_faces_keep_the_shape_of_their_drafts(
+    untrained_unet: UNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_drawer, "CONFIG", untrained_unet.config)
+    checkpoint = tmp_path / "unet-drawer" / "unet-drawer.ckpt"
+    checkpoint.parent.mkdir()
+    torch.save({"ema": untrained_unet.state_dict()}, checkpoint)
+    draughtsmen = draw_stand_ins.Draughtsmen(tmp_path, 10)
+    monkeypatch.setattr(
+        few_step_drawing, "redraw", lambda unet, pictures, domain, place, draws: pictures
+    )  # an untrained one leaves nothing
+    found = draughtsmen.draw("faces", 3, torch.Generator().manual_seed(5))
+    draws = torch.Generator().manual_seed(5)
+    generator = ModelZoo({"generator": "mini-stylegan2"}).generator()
+    drafts = samples(generator, 3, draws, draw_stand_ins.PSI)
+    coarse = [F.avg_pool2d(pictures, 8).flatten(1) for pictures in (found, drafts)]
+    assert torch.cdist(*coarse).argmin(1).tolist() == [0, 1, 2]
+    assert (found - drafts).abs().mean() > 0.02  # and are drawn anew
 
 
 def test_copies_of_training_photographs_are_left_out(tiny_corpus: Path) -> None:

@@ -260,7 +260,7 @@ def test_the_shipped_generators_draw_different_faces_and_dogs(
     model, judge = zoo.generator(), zoo.clip("judge")
     assert model.encoder is not None
     assert model.latent_avg.abs().sum() > 0
-    pictures = samples(model, 40, seed=3)
+    pictures = samples(model, 40, torch.Generator().manual_seed(3))
     with torch.no_grad():
         texts = torch.nn.functional.normalize(judge.encode_text(CONTENT_PROMPTS), dim=1)
         told = (judge.encode_image(pictures) @ texts.T).argmax(1)
@@ -273,3 +273,10 @@ def test_the_shipped_generators_draw_different_faces_and_dogs(
         back = model(model.encode(pictures))
     errors = torch.cdist(back.flatten(1), pictures.flatten(1))
     assert errors.argmin(1).eq(torch.arange(40)).float().mean() >= come_back
+    # truncated ones are nearer to the average picture, and at 0 it itself
+    with torch.no_grad():
+        average = model(model.latent_avg[None]).clamp(-1, 1)
+    halfway = samples(model, 40, torch.Generator().manual_seed(3), psi=0.5)
+    assert (halfway - average).square().mean() < 0.7 * (pictures - average).square().mean()
+    at_zero = samples(model, 2, torch.Generator().manual_seed(3), psi=0.0)
+    torch.testing.assert_close(at_zero, average.expand_as(at_zero), rtol=1e-4, atol=1e-4)

@@ -15,7 +15,7 @@ from benchmark.diffusion.schedule import Schedule
 from benchmark.diffusion.unet import UNet
 from benchmark.errors import DataError
 from benchmark.zoo.mini import unet_drawer
-from benchmark.zoo.mini.few_step_drawing import CHAIN, Place, arriving, draw, step
+from benchmark.zoo.mini.few_step_drawing import CHAIN, Place, arriving, draw, redraw, step
 from benchmark.zoo.mini.projected_critic import ProjectedCritic
 from benchmark.zoo.mini.unet import CLASSES, CONFIG, class_index, first_label
 from benchmark.zoo.mini.unet_drawer import DRAWN, PICTURES, Photos, Training
@@ -60,6 +60,16 @@ def test_drawing_goes_along_the_chain_under_the_labels_of_each_side(untrained_un
         dogs, draw(untrained_unet, "dogs", 2, torch.Generator().manual_seed(0))
     )
     assert not torch.equal(dogs, draw(untrained_unet, "dogs", 2, draws))
+
+
+def test_redrawing_is_one_step_of_the_chain(untrained_unet: UNet) -> None:
+    pictures, noise = picture("pictures", 16, batch=2).clamp(-1, 1), torch.Generator()
+    found = redraw(untrained_unet, pictures, "dogs", Place(32, 300), noise.manual_seed(3))
+    drawn = torch.randn(2, 3, 32, 32, generator=noise.manual_seed(3))
+    xt = arriving(pictures, Place(32, 300), drawn)
+    dogs = torch.full((2,), CLASSES.index("dogs"))
+    wanted = step(untrained_unet, xt, torch.tensor([300, 300]), dogs).clamp(-1, 1)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_sides_follow_each_other_and_classes_are_the_labels_first() -> None:

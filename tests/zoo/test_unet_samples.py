@@ -14,7 +14,7 @@ from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
 from benchmark.zoo.mini import corpus
 from benchmark.zoo.mini.unet import CONFIG, class_index, to_model_range
-from benchmark.zoo.mini.unet_samples import BEGIN, draw, figures, main
+from benchmark.zoo.mini.unet_samples import BEGIN, draw, figures, main, redraw
 from benchmark.zoo.models import ModelZoo
 
 ZOO = ModelZoo({"judge": "mini-clip-score"})
@@ -51,6 +51,35 @@ def test_every_side_is_asked_under_its_own_labels(untrained_unet: UNet) -> None:
         if t <= BEGIN[side]
         for name in ("dogs", "unconditional")
     ]  # fmt: skip
+
+
+def test_redrawing_takes_the_steps_up_to_its_beginning_and_keeps_what_little_noise_leaves(
+    untrained_unet: UNet,
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def note(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        x, t, labels = given
+        asked.append((x.shape[2], int(t[0]), int(labels[0])))
+
+    draft = torch.linspace(-0.5, 0.5, 32)[:, None].expand(1, 3, 32, 32)
+    handle = untrained_unet.register_forward_pre_hook(note)
+    redraw(untrained_unet, draft, "faces", 250, 10, torch.Generator().manual_seed(0))
+    handle.remove()
+    assert asked == [
+        (32, t, class_index(name, 32))
+        for t in reversed(Schedule.linear(10).timestep_map)
+        if t <= 250
+        for name in ("faces", "unconditional")
+    ]
+    unet = ModelZoo({"denoiser": "mini-unet"}).denoiser().unet
+
+    def away(begin: int) -> float:
+        """Root mean square difference after blurring, which takes new detail away."""
+        drawn = redraw(unet, draft, "faces", begin, 10, torch.Generator().manual_seed(0))
+        return float(torch.nn.functional.avg_pool2d(drawn - draft, 8).square().mean().sqrt())
+
+    assert away(100) < 0.1 and away(100) < away(700)
 
 
 def test_a_network_of_one_side_cannot_draw() -> None:

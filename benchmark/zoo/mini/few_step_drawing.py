@@ -73,10 +73,19 @@ def draw(unet: nn.Module, domain: str, count: int, draws: torch.Generator) -> Te
 
 
 def _draw_part(unet: nn.Module, domain: str, count: int, draws: torch.Generator) -> Tensor:
-    classes = torch.full((count,), class_index(domain) % len(CLASSES))
     pictures = torch.zeros(count, 3, CHAIN[0].side, CHAIN[0].side)  # of which noise leaves nothing
     for place in CHAIN:
-        noise = torch.randn(count, 3, place.side, place.side, generator=draws)
-        xt = arriving(pictures, place, noise)
-        pictures = step(unet, xt, torch.full((count,), place.timestep), classes).clamp(-1, 1)
+        pictures = redraw(unet, pictures, domain, place, draws)
     return pictures
+
+
+@torch.no_grad()
+def redraw(
+    unet: nn.Module, pictures: Tensor, domain: str, place: Place, draws: torch.Generator
+) -> Tensor:
+    """What one step makes of pictures [N, 3, S, S]: [N, 3, side, side] in [-1, 1]."""
+    count = len(pictures)
+    classes = torch.full((count,), class_index(domain) % len(CLASSES))
+    noise = torch.randn(count, 3, place.side, place.side, generator=draws)
+    xt = arriving(pictures, place, noise)
+    return step(unet, xt, torch.full((count,), place.timestep), classes).clamp(-1, 1)

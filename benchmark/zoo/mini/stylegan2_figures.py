@@ -17,7 +17,7 @@ from .bank import CONTENT, CONTENT_PROMPTS
 from .stylegan2_parts import feature_distance
 from .unet import to_model_range
 
-SAMPLES = 500
+SAMPLES, SEED = 500, 1
 ENCODED, REFINED = 128, 16  # held-out pictures of each figure
 STEPS, RATE = 150, 0.03  # of the refinement in W+
 SIDE = 32  # pixels at which neighbours are compared
@@ -25,11 +25,15 @@ PART = 50
 
 
 @torch.no_grad()
-def samples(model: StyleGan2, count: int = SAMPLES, seed: int = 1) -> Tensor:
-    """Pictures [N, 3, S, S] in [-1, 1] of seeded latents, without truncation."""
-    draws = torch.Generator().manual_seed(seed)
+def samples(model: StyleGan2, count: int, draws: torch.Generator, psi: float = 1.0) -> Tensor:
+    """Pictures [N, 3, S, S] in [-1, 1] of random latents.
+
+    Args:
+        psi: how far latents go from the average one (truncation; 1 is none).
+    """
     z = torch.randn(count, model.config.style_dim, generator=draws).to(model.latent_avg)
-    return torch.cat([model(model.map(part)).clamp(-1, 1) for part in torch.split(z, PART)])
+    latents = model.truncate(model.map(z), psi)
+    return torch.cat([model(part).clamp(-1, 1) for part in torch.split(latents, PART)])
 
 
 def refined(model: StyleGan2, vgg: VggFeatures, images: Tensor) -> Tensor:
@@ -93,7 +97,7 @@ def figures(
     with torch.no_grad():
         encoded = model(model.encode(truth)).clamp(-1, 1)
         found = likeness(vgg, encoded, truth, "encoder")
-        pictures = samples(model)
+        pictures = samples(model, SAMPLES, torch.Generator().manual_seed(SEED))
         texts = F.normalize(judge.encode_text(CONTENT_PROMPTS), dim=1)
         seen = torch.cat([judge.encode_image(part) for part in torch.split(pictures, PART)])
         told = (F.normalize(seen, dim=1) @ texts.T).argmax(1)

@@ -76,22 +76,53 @@ def _draw_part(
 ) -> Tensor:
     x: Tensor | None = None
     for side in reversed(SIDES):
-        denoise = _denoiser(unet, domain, side)
-        first = sum(t <= BEGIN[side] for t in process.schedule.timestep_map) - 1
+        first = _first_step(process, BEGIN[side])
         noise = torch.randn(count, 3, side, side, generator=draws)
         if x is None:
             x = noise
         else:
             x = F.interpolate(x, size=side, mode="bicubic").clamp(-1, 1)
             x = process.q_sample(x, first, noise)
-        for step in range(first, -1, -1):
-            x0 = process.predict(denoise, x, step).x0_hat.clamp(-1, 1)
-            eps, sigma = process.eps_from_x0(x, step, x0), process.ddim_sigma(step, 1.0)
-            noise = torch.randn(x.shape, generator=draws)
-            x = process.implicit_step(x0, eps, step, sigma, noise)
-        x = x.clamp(-1, 1)
+        x = _reverse(process, _denoiser(unet, domain, side), x, first, draws)
     assert x is not None  # there are sides
     return x
+
+
+@torch.no_grad()
+def redraw(
+    unet: UNet, pictures: Tensor, domain: str, begin: int, respacing: int, draws: torch.Generator
+) -> Tensor:
+    """Pictures noised to a timestep and drawn anew at their side (SDEdit, arXiv 2108.01073).
+
+    Args:
+        pictures: [N, 3, S, S] in [-1, 1], S one of ``SIDES``.
+        begin: on the 0..999 scale.
+        respacing: steps of the whole chain, of which those up to ``begin`` are taken.
+    """
+    process = DiffusionProcess(Schedule.linear(respacing))
+    denoise, first = _denoiser(unet, domain, pictures.shape[-1]), _first_step(process, begin)
+    drawn = []
+    for part in torch.split(pictures, PART):
+        noise = torch.randn(part.shape, generator=draws)
+        noised = process.q_sample(part, first, noise)
+        drawn.append(_reverse(process, denoise, noised, first, draws))
+    return torch.cat(drawn)
+
+
+def _first_step(process: DiffusionProcess, begin: int) -> int:
+    """The noisiest step of the chain that lies no later than a timestep."""
+    return sum(t <= begin for t in process.schedule.timestep_map) - 1
+
+
+def _reverse(
+    process: DiffusionProcess, denoise: Denoise, x: Tensor, first: int, draws: torch.Generator
+) -> Tensor:
+    for step in range(first, -1, -1):
+        x0 = process.predict(denoise, x, step).x0_hat.clamp(-1, 1)
+        eps, sigma = process.eps_from_x0(x, step, x0), process.ddim_sigma(step, 1.0)
+        noise = torch.randn(x.shape, generator=draws)
+        x = process.implicit_step(x0, eps, step, sigma, noise)
+    return x.clamp(-1, 1)
 
 
 def _denoiser(unet: UNet, domain: str, side: int) -> Denoise:
