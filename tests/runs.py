@@ -53,6 +53,10 @@ def smooth_scores(quality: float, spread: float = 0.05) -> Scores:
     return score
 
 
+def _hash(pixels: Pixels | None) -> str:
+    return hashlib.sha256(b"" if pixels is None else pixels.tobytes()).hexdigest()
+
+
 def write_run(
     out: Path,
     *,
@@ -79,7 +83,8 @@ def write_run(
         failed: sample ids that the method did not make.
         missing: samples at the end that were never run, as after a kill.
         unscored: leave out scores and summary.
-        styles: style images by prompt id, [h, w, 3]; they take the place of the prompts.
+        styles: style images by prompt id, [h, w, 3]; they take the place of the prompts. One that
+            lacks is lost.
     """
     scores = scores or smooth_scores(0.0)
     images = [f"{image_prefix}{number:04d}" for number in range(n_images)]
@@ -95,7 +100,7 @@ def write_run(
             PromptSpec(
                 id=key,
                 text=text,
-                style_sha256=hashlib.sha256(styles[key].tobytes()).hexdigest() if styles else None,
+                style_sha256=None if styles is None else _hash(styles.get(key)),
             )
             for key, text in prompts.items()
         ),
