@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import Protocol
+from benchmark.metrics.base import NOT_APPLICABLE
 from benchmark.scoring import metric_classes
 from benchmark.stats import cluster_t_interval, harmonic_mean, pareto_front, rank_stability
 from reports.board import Balance, Cell, Cost, MetricInfo, Row
@@ -20,8 +21,17 @@ TIE = 1e-12  # of a mean: what is nearer counts as equal
 
 
 def metrics_of(runs: Sequence[CollectedRun], protocol: Protocol) -> tuple[MetricInfo, ...]:
-    """The protocol's metrics in its order, then others that a run was scored with."""
-    scored = {name for run in runs for name in run.scores}
+    """The protocol's metrics in its order, then others that a run was scored with.
+
+    Left out are those that apply to no sample of any run, as identity does where nothing shows a
+    face.
+    """
+    scored = {
+        name
+        for run in runs
+        for name, scores in run.scores.items()
+        if np.isfinite(scores.values).any() or set(scores.statuses) != {NOT_APPLICABLE}
+    }
     names = [name for name in protocol.metrics_of(shown=True) if name in scored]
     names += sorted(scored - set(names))
     return tuple(

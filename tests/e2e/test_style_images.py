@@ -74,6 +74,10 @@ def test_a_report_shows_a_run_by_style_images(bench: Bench, styles: Path, tmp_pa
     assert board["prompts"] == {
         "water-lilies": "style image water-lilies", "night": "style image night",
     }  # fmt: skip
+    named = {metric["name"] for metric in board["metrics"]}
+    assert {"clip_style_image", "edge_agreement"} <= named
+    # neither are there prompts, nor faces
+    assert not named & {"clip_score", "clip_score_patch", "style_retrieval", "face_detected"}
 
 
 def test_style_images_of_a_dataset_are_recorded_as_what_they_are(
