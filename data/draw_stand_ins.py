@@ -9,9 +9,9 @@ dataset's candidates
 
 1. those are left out that lie nearer to a photograph it was trained on than nineteen of twenty
    held-out photographs do, so that nothing of the corpus is given away;
-2. an eighth stays: those of which ``mini-clip-guide`` says most clearly that they are photographs
-   (or paintings) of the domain; of dogs those to which EfficientNet-Lite0 gives a breed. The judge
-   of the benchmark has no say;
+2. an eighth stays: those of which the guide before its last stage (``clip-guide-path``) says most
+   clearly that they are photographs (or paintings) of the domain; of dogs those to which
+   EfficientNet-Lite0 gives a breed. The judge of the benchmark has no say;
 3. the clearest comes first, and then always the one that is least like any chosen before.
 """
 
@@ -36,6 +36,7 @@ from benchmark.zoo.mini import corpus, few_step_drawing, unet_samples
 from benchmark.zoo.mini.bank import CONTENT, CONTENT_PROMPTS, STYLE_PROMPTS
 from benchmark.zoo.mini.imagenet_teacher import ImageNetTeacher
 from benchmark.zoo.mini.stylegan2_figures import nearest, samples
+from benchmark.zoo.mini.trainer import trained_before
 from benchmark.zoo.mini.unet import to_model_range
 from benchmark.zoo.mini.unet_drawer import trained_drawer
 from benchmark.zoo.mini.unet_samples import embeddings, figures, sheet
@@ -44,6 +45,7 @@ from data.cards import load_card
 
 CANDIDATES = 256
 KEPT = 16
+CHOOSER = "clip-guide-path"
 CLEAREST = 8  # one of so many candidates
 RESPACING = 50  # steps of the U-Net's own chain
 DRAFTS = {"faces": "mini-stylegan2", "dogs": "mini-stylegan2-dogs"}
@@ -82,6 +84,15 @@ class Draughtsmen:
         if domain == "bedrooms":
             return few_step_drawing.draw(self._drawer, domain, count, draws)
         return unet_samples.draw(self._unet, domain, count, self._respacing, draws)
+
+
+def chooser(work_dir: Path) -> ClipEncoder:
+    """The guide before its last stage, as it was trained in the work folder.
+
+    Raises:
+        DataError: it was not.
+    """
+    return ClipEncoder.from_state_dict(trained_before(work_dir, CHOOSER), "clip-guide")
 
 
 def clearness(guide: ClipEncoder, seen: Tensor, domain: str) -> Tensor:
@@ -182,7 +193,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument(
         "--work-dir", type=Path, required=True,
-        help="that of python -m benchmark.zoo.mini.unet_drawer",
+        help="where unet_drawer and clip-guide-path of benchmark.zoo.mini were trained",
     )  # fmt: skip
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="of each dataset")
     parser.add_argument(
@@ -190,10 +201,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     draughtsmen = Draughtsmen(given.work_dir, given.respacing)
-    zoo = ModelZoo({"guide": "mini-clip-guide", "judge": "mini-clip-score"})
     chosen: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}
-    guide = zoo.clip("guide")
+    guide = chooser(given.work_dir)
     for seed, dataset in enumerate(registry.names(registry.DATASETS)):
         domain = load_card(dataset).domain
         trained_on, held_out = (
@@ -206,7 +216,7 @@ def main() -> None:
         chosen[dataset] = select(candidates, domain, trained_on, held_out, guide, KEPT)
         lines = write(chosen[dataset], dataset, domain, given.out)
         (given.out / f"{dataset}.yaml").write_text(lines, encoding="utf-8")
-    found = figures(drawn, given.corpus, zoo.clip("judge"))
+    found = figures(drawn, given.corpus, ModelZoo({"judge": "mini-clip-score"}).clip("judge"))
     sheet(chosen, given.out / "sheet.png")
     (given.out / "figures.json").write_text(json.dumps(found, indent=2) + "\n")
 

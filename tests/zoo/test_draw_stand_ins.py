@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmark import registry
 from benchmark.diffusion.unet import UNet
 from benchmark.errors import BenchError
+from benchmark.zoo.clip import build_clip
 from benchmark.zoo.mini import corpus, few_step_drawing, unet_drawer
 from benchmark.zoo.mini.stylegan2_figures import samples
 from benchmark.zoo.mini.unet import to_model_range
@@ -105,6 +106,11 @@ def test_the_command_writes_pictures_and_the_lines_of_the_cards(
     checkpoint = tmp_path / "work" / "unet-drawer" / "unet-drawer.ckpt"
     checkpoint.parent.mkdir(parents=True)
     torch.save({"ema": untrained_unet.state_dict()}, checkpoint)
+    assert draw_stand_ins.main() == 1
+    assert "benchmark.zoo.mini.train clip-guide-path" in capsys.readouterr().err
+    chooser = tmp_path / "work" / "clip-guide-path" / "clip-guide-path.ckpt"
+    chooser.parent.mkdir()
+    torch.save({"ema": build_clip("clip-guide", 61).state_dict()}, chooser)
     assert draw_stand_ins.main() == 0
     for dataset in registry.names(registry.DATASETS):
         listed = yaml.safe_load((tmp_path / f"{dataset}.yaml").read_text())["embedded"]

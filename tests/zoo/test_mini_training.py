@@ -17,7 +17,7 @@ from benchmark.zoo.checkpoint_file import file_sha256
 from benchmark.zoo.mini import train as command
 from benchmark.zoo.mini.augment import Crops, crop_matrices, damage, random_crops, warp
 from benchmark.zoo.mini.bank import ANY, PHOTO, Bank, Facts, matches
-from benchmark.zoo.mini.clip import PLANS, ClipRecipe, contrastive, worst_near
+from benchmark.zoo.mini.clip import PLANS, ClipRecipe, contrastive
 from benchmark.zoo.mini.dino import DinoRecipe
 from benchmark.zoo.mini.dino_keys import DinoKeysRecipe
 from benchmark.zoo.mini.export import export
@@ -26,10 +26,12 @@ from benchmark.zoo.mini.face import (
     held_out_identities,
     verification_auc,
 )
+from benchmark.zoo.mini.style_teacher import StyleTeacherRecipe
 from benchmark.zoo.mini.trainer import Recipe, resume, train
 from benchmark.zoo.mini.unet import UNetRecipe
 from benchmark.zoo.mini.unet_heads import UNetHeadsRecipe
 from benchmark.zoo.mini.vgg import VggRecipe
+from benchmark.zoo.mini.worst_near import worst_near
 
 CPU = torch.device("cpu")
 NAMES = (
@@ -37,6 +39,8 @@ NAMES = (
     "unet",
     "clip-guide-base",
     "clip-guide-moved",
+    "clip-guide-path",
+    "style-teacher",
     "clip-guide",
     "clip-score",
     "sigmoid-guide",
@@ -45,9 +49,11 @@ NAMES = (
     "dino",
     "face",
 )
-STARTS = {name: plan.start for name, plan in PLANS.items() if plan.start} | {
-    "unet": "unet-base",
-    "dino": "dino-base",
+# what is trained before
+BEFORE = {name: (plan.start,) for name, plan in PLANS.items() if plan.start} | {
+    "unet": ("unet-base",),
+    "dino": ("dino-base",),
+    "clip-guide": ("clip-guide-path", "style-teacher"),
 }
 
 
@@ -57,9 +63,9 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_of(name: str, corpus: Path, bank: Path, steps: int) -> Recipe:
-    before = STARTS.get(name)
-    if before and not (bank.parent / before).is_dir():
-        train(recipe_of(before, corpus, bank, 1), bank.parent / before, seed=1, device=CPU)
+    for before in BEFORE.get(name, ()):
+        if not (bank.parent / before).is_dir():
+            train(recipe_of(before, corpus, bank, 1), bank.parent / before, seed=1, device=CPU)
     recipe: Recipe
     if name == "unet-base":
         recipe = UNetRecipe(corpus, bank, steps=steps, copies=1)
@@ -67,6 +73,8 @@ def recipe_of(name: str, corpus: Path, bank: Path, steps: int) -> Recipe:
         # the tiny corpus has a cat in the place of dogs
         np.save(bank / "dog-heads-train-68.npy", np.full((3, 68, 68, 3), 90, np.uint8))
         recipe = UNetHeadsRecipe(corpus, bank, steps=steps, copies=1)
+    elif name == "style-teacher":
+        recipe = StyleTeacherRecipe(corpus, bank, steps=steps, copies=1)
     elif name in PLANS:
         recipe = ClipRecipe(name, corpus, bank, steps=steps, copies=1)
     elif name == "vgg":
@@ -263,11 +271,13 @@ def test_pictures_are_moved_to_where_the_loss_is_higher_than_at_random_places_as
 def test_what_a_model_starts_from_is_named_if_it_is_not_there(
     tiny_corpus: Path, bank: Path, tmp_path: Path
 ) -> None:
-    recipe = ClipRecipe("clip-guide", tiny_corpus, tmp_path / "bank", steps=1, copies=1)
+    recipe = ClipRecipe("clip-guide-path", tiny_corpus, tmp_path / "bank", steps=1, copies=1)
     with pytest.raises(DataError, match=r"starts from clip-guide-moved.*train clip-guide-moved"):
         recipe.build()
+    with pytest.raises(DataError, match=r"no .*style-teacher.ckpt.*train style-teacher"):
+        ClipRecipe("clip-guide", tiny_corpus, tmp_path / "bank", steps=1, copies=1)
     before = recipe_of("clip-guide", tiny_corpus, bank, steps=1)
-    checkpoint = bank.parent / "clip-guide-moved" / "clip-guide-moved.ckpt"
+    checkpoint = bank.parent / "clip-guide-path" / "clip-guide-path.ckpt"
     start = torch.load(checkpoint, weights_only=True)["ema"]
     for key, value in before.build().state_dict().items():
         assert torch.equal(value, start[key]), key

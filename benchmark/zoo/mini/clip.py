@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,14 +22,18 @@ from benchmark.zoo.word_table import TABLE
 from . import corpus
 from .augment import Crops, centre_crops, random_crops
 from .bank import CONTENT_PROMPTS, PHOTO, STYLE_PROMPTS, Bank, Facts, matches
+from .led_pictures import LedPictures
 from .style_path import OnThePath, StylePath
+from .style_teacher import trained_style_teacher
 from .trainer import Schedule, trained_before
 from .unet import to_model_range
+from .worst_near import worst_near
 
 AUXILIARY = 0.5
 _DIRECTION_KEPT = 0.9999  # cosine; float16 turns a row by less
 # a caption fits many images, so the sum over all pairs is far larger than those over the two banks
 SIGMOID_PAIRS = 0.1
+LED_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Plan:
         radius: of the ball (L2, on pixels in [-1, 1]) in which every picture is moved to where the
             loss is highest; 0 leaves them alone.
         half_styled, recoloured: pictures of :class:`StylePath` beside those of a batch.
+        led: pictures of :class:`LedPictures` beside them.
     """
 
     seed: int
@@ -54,6 +58,7 @@ class Plan:
     radius: float = 0.0
     half_styled: int = 0
     recoloured: int = 0
+    led: int = 0
 
 
 # a transformer needs many steps more than it needs large batches, and so does a sigmoid
@@ -69,14 +74,25 @@ PLANS = {
         start="clip-guide-base",
         radius=4.0,
     ),
-    "clip-guide": Plan(
+    "clip-guide-path": Plan(
         seed=61,
         batch_size=128,
         learning_rate=5e-4,
+        architecture="clip-guide",
         start="clip-guide-moved",
         radius=4.0,
         half_styled=48,
         recoloured=32,
+    ),
+    "clip-guide": Plan(
+        seed=71,
+        batch_size=96,
+        learning_rate=5e-4,
+        start="clip-guide-path",
+        radius=4.0,
+        half_styled=32,
+        recoloured=24,
+        led=32,
     ),
     "clip-score": Plan(seed=23, batch_size=128, learning_rate=1e-3),
     "sigmoid-guide": Plan(seed=47, batch_size=128, learning_rate=1e-3, start="clip-guide-base"),
@@ -101,40 +117,6 @@ def contrastive(logits: Tensor, positive: Tensor) -> Tensor:
     target = positive.float()
     target = target / target.sum(1, keepdim=True)
     return -(target * F.log_softmax(logits.float(), 1)).sum(1).mean()
-
-
-def worst_near(
-    images: Tensor, radius: float, loss: Callable[[Tensor], Tensor], generator: torch.Generator
-) -> Tensor:
-    """Images moved by one step to where their loss is high (Wong et al. 2020, arXiv 2001.03994).
-
-    A network that withstands this has gradients that change what a picture shows, where others
-    have gradients that merely deceive them (Santurkar et al. 2019, arXiv 1906.09453).
-
-    Args:
-        images: [B, C, S, S] in [-1, 1].
-        radius: longest move (L2 over all of an image's values); each image's own is drawn below it.
-        loss: of all images, a scalar.
-
-    Returns:
-        [B, C, S, S] in [-1, 1], without a graph.
-    """
-
-    def length(move: Tensor) -> Tensor:
-        found: Tensor = torch.linalg.vector_norm(move, dim=(1, 2, 3), keepdim=True)
-        return found
-
-    def unit(direction: Tensor) -> Tensor:
-        return direction / length(direction).clamp(min=1e-12)
-
-    radii = radius * torch.rand(len(images), 1, 1, 1, generator=generator)
-    # a step from the image itself teaches a network to be flat there and nowhere else
-    start = 0.5 * radii * unit(torch.randn(images.shape, generator=generator))
-    moved = (images + start).requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(moved), moved)
-    step = start + radii * unit(gradient)
-    step = torch.where(length(step) > radii, radii * unit(step), step)
-    return (images + step).clamp(-1, 1).detach()
 
 
 def one_hot(index: Tensor, logits: Tensor) -> Tensor:
@@ -213,6 +195,10 @@ class ClipRecipe:
             self.style_path = StylePath(
                 self.bank, plan.half_styled, plan.recoloured, self.styled_crops
             )
+        self.led_pictures = None
+        if plan.led:
+            teacher = trained_style_teacher(self.work_dir)
+            self.led_pictures = LedPictures(self.bank, teacher, plan.led, self.styled_crops)
         # registers the configuration, which the tokenizer reads
         self.sigmoid = is_sigmoid(build_clip(self.config_name))
         self.tokenizer: Any = tokenizer_of(self.config_name)
@@ -266,21 +252,27 @@ class ClipRecipe:
         if self.style_path is not None:
             more, between = self.style_path.draw(generator)
             images = torch.cat([images, more])
+        opinion: Tensor | None = None
+        if self.led_pictures is not None:
+            arrived, opinion = self.led_pictures.draw(model, self._style_tokens, generator)
+            images = torch.cat([images, arrived])
         judged = partial(
-            self._judged, model, tokens=tokens, known=known, said=said, between=between
-        )
+            self._judged, model, tokens=tokens, known=known, said=said, between=between,
+            opinion=opinion,
+        )  # fmt: skip
         if self.radius:
             images = worst_near(images, self.radius, lambda moved: judged(moved)[0], generator)
         return judged(images)
 
     def _judged(
         self, model: nn.Module, images: Tensor, *, tokens: Tensor, known: Facts, said: Facts,
-        between: OnThePath | None,
+        between: OnThePath | None, opinion: Tensor | None,
     ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
         """Loss of images [B, 3, 64, 64] with their captions, and its parts.
 
         Args:
-            between: what is known of the last images, which have no captions.
+            between: what is known of the images after those that have captions.
+            opinion: the teacher's log-probabilities of the last images.
         """
         clip: Any = model
         device = next(model.parameters()).device
@@ -290,7 +282,10 @@ class ClipRecipe:
         with sdpa_kernel(SDPBackend.MATH):
             image = F.normalize(clip.encode_image(x).float(), dim=1)
             text = F.normalize(clip.encode_text(texts).float(), dim=1)
-        image, on_path = image[: len(tokens)], image[len(tokens) :]
+        n_led = 0 if opinion is None else len(opinion)
+        image, on_path, arrived = torch.split(
+            image, [len(tokens), len(image) - len(tokens) - n_led, n_led]
+        )
         counts = [len(tokens), len(self._style_tokens), len(self._content_tokens)]
         text, style_text, content_text = torch.split(text, counts)
         scale = clip.logit_scale.exp().clamp(max=60.0)
@@ -319,6 +314,13 @@ class ClipRecipe:
             if between is not None:
                 path_loss, path_parts = between.loss(scale * on_path @ style_text.T)
                 total, parts = total + path_loss, parts | path_parts
+            if opinion is not None:
+                said_of_them = F.log_softmax(scale * arrived @ style_text.T, 1)
+                led_loss = F.kl_div(
+                    said_of_them, opinion.to(device), reduction="batchmean", log_target=True
+                )
+                total = total + LED_WEIGHT * led_loss
+                parts["led"] = float(led_loss.detach())
         return total, parts
 
     def finish(self, model: nn.Module) -> nn.Module:

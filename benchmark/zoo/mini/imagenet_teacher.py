@@ -1,9 +1,10 @@
 """What a network trained on ImageNet sees in the corpus's pictures: maps of features, and dogs.
 
-EfficientNet-Lite0 (Google's weights, in the packages of the extra ``teachers``) teaches three
+EfficientNet-Lite0 (Google's weights, in the packages of the extra ``teachers``) teaches four
 models of the mini zoo: it finds the dogs' heads that the U-Net draws, and what belongs together in
-a picture, which the keys of the DINO repeat; the critics of the StyleGAN2 and of the U-Net's copy
-that draws the stand-ins look through it. It is for training alone; nothing of it ships.
+a picture, which the keys of the DINO repeat; the network that tells the guide where it has led
+looks through it, and so do the critics of the StyleGAN2 and of the U-Net's copy that draws the
+stand-ins. It is for training alone; nothing of it ships.
 """
 
 from __future__ import annotations

@@ -35,6 +35,12 @@ def _clip(name: str) -> Make:
     return make
 
 
+def _style_teacher(corpus: Path, cache: Path, steps: int) -> Recipe:
+    from .style_teacher import StyleTeacherRecipe
+
+    return StyleTeacherRecipe(corpus, cache, steps=steps)
+
+
 def _vgg(corpus: Path, cache: Path, steps: int) -> Recipe:
     from .vgg import VggRecipe
 
@@ -77,7 +83,9 @@ MODELS: dict[str, tuple[Make, int]] = {
     "unet": (_unet, 1200),
     "clip-guide-base": (_clip("clip-guide-base"), 4000),  # what clip-guide starts from
     "clip-guide-moved": (_clip("clip-guide-moved"), 240),  # and then
-    "clip-guide": (_clip("clip-guide"), 600),
+    "clip-guide-path": (_clip("clip-guide-path"), 600),  # and then
+    "style-teacher": (_style_teacher, 600),  # who says where the next stage has led a picture
+    "clip-guide": (_clip("clip-guide"), 800),
     "clip-score": (_clip("clip-score"), 3600),
     "sigmoid-guide": (_clip("sigmoid-guide"), 600),
     "vgg": (_vgg, 1200),
