@@ -35,8 +35,8 @@ def test_pictures_are_led_to_where_the_guide_finds_what_is_wanted(seed: int) -> 
     before, after = ((colour(x) * towards).sum(1) for x in (images, found))
     assert (after >= before - 1e-3).all() and float((after - before).mean()) > 0.5
     moves = (found - images.clamp(-1, 1)).square().mean((1, 2, 3)).sqrt()
-    assert float(moves.max()) <= STEPS * STRIDE + 1e-4  # and some hardly at all
-    assert float(moves.min()) < 0.5 * float(moves.max())
+    assert float(moves.max()) <= STEPS * STRIDE + 1e-4
+    assert float(moves.std()) > 0.02  # each has a stride of its own
     assert float(found.abs().max()) <= 1 and not found.requires_grad
 
 
