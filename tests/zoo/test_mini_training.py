@@ -32,6 +32,7 @@ from benchmark.zoo.mini.unet import UNetRecipe
 from benchmark.zoo.mini.unet_heads import UNetHeadsRecipe
 from benchmark.zoo.mini.vgg import VggRecipe
 from benchmark.zoo.mini.worst_near import worst_near
+from benchmark.zoo.word_table import TABLE
 
 CPU = torch.device("cpu")
 NAMES = (
@@ -281,3 +282,23 @@ def test_what_a_model_starts_from_is_named_if_it_is_not_there(
     start = torch.load(checkpoint, weights_only=True)["ema"]
     for key, value in before.build().state_dict().items():
         assert torch.equal(value, start[key]), key
+
+
+def test_the_guide_that_ships_is_a_mean_of_its_last_stage_and_of_what_that_began_with(
+    tiny_corpus: Path, bank: Path
+) -> None:
+    recipe = recipe_of("clip-guide", tiny_corpus, bank, steps=1)
+    own = recipe.build()
+    start = {name: value.clone() for name, value in own.state_dict().items()}
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter += 1.0
+    shipped = recipe.finish(own).state_dict()
+    learnt = {name for name, _ in own.named_parameters() if not name.endswith(TABLE)}
+    share = PLANS["clip-guide"].of_start
+    assert 0 < share < 1
+    for name in learnt:
+        torch.testing.assert_close(shipped[name], start[name] + 1 - share)
+    other = recipe_of("clip-guide-path", tiny_corpus, bank, steps=1)
+    alone = other.finish(own).state_dict()
+    assert all(torch.equal(alone[name], own.state_dict()[name]) for name in learnt)

@@ -48,6 +48,7 @@ class Plan:
             loss is highest; 0 leaves them alone.
         half_styled, recoloured: pictures of :class:`StylePath` beside those of a batch.
         led: pictures of :class:`LedPictures` beside them.
+        of_start: share of the weights it started from in the mean that ships.
     """
 
     seed: int
@@ -59,6 +60,7 @@ class Plan:
     half_styled: int = 0
     recoloured: int = 0
     led: int = 0
+    of_start: float = 0.0
 
 
 # a transformer needs many steps more than it needs large batches, and so does a sigmoid
@@ -93,6 +95,7 @@ PLANS = {
         half_styled=32,
         recoloured=24,
         led=32,
+        of_start=0.5,
     ),
     "clip-score": Plan(seed=23, batch_size=128, learning_rate=1e-3),
     "sigmoid-guide": Plan(seed=47, batch_size=128, learning_rate=1e-3, start="clip-guide-base"),
@@ -176,7 +179,7 @@ class ClipRecipe:
         plan = PLANS[name]
         self.seed, self.batch_size = plan.seed, plan.batch_size
         self.config_name = plan.architecture or name
-        self.start, self.radius = plan.start, plan.radius
+        self.start, self.radius, self.of_start = plan.start, plan.radius, plan.of_start
         self.work_dir = cache.parent
         self.schedule = Schedule(
             steps=steps,
@@ -324,8 +327,18 @@ class ClipRecipe:
         return total, parts
 
     def finish(self, model: nn.Module) -> nn.Module:
-        """What is shipped: the whole model, but for words that no caption had."""
+        """What is shipped: the whole model, but for words that no caption had.
+
+        A mean with the start's weights knows much of both (Wortsman et al. 2022, arXiv 2109.01903).
+        """
         shipped = copy.deepcopy(model)
+        if self.of_start:
+            start = trained_before(self.work_dir, self.start)
+            shipped.load_state_dict({
+                name: torch.lerp(value, start[name].to(value), self.of_start)
+                if value.is_floating_point() else value
+                for name, value in model.state_dict().items()
+            })  # fmt: skip
         drop_untaught_words(
             shipped, build_clip(self.config_name, text_seed(self.name)).state_dict()
         )
