@@ -92,7 +92,8 @@ def _change(centre: CollectedRun, run: CollectedRun) -> tuple[str, float, float]
             f"{run.path} differs from the sweep's first point in {', '.join(changed)}: each point "
             f"is to change one number that is not 0 there"
         )
-    return key, float(value), float(value) / float(old[key])
+    # two files may say the same factor in other numbers, which differ in the last digits
+    return key, float(value), float(f"{float(value) / float(old[key]):.6g}")
 
 
 def _is_number(value: Any) -> bool:
