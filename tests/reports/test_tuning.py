@@ -71,16 +71,16 @@ def test_an_unfinished_search_and_one_of_several_methods_are_refused(tmp_path: P
 
 @pytest.mark.parametrize("method", sorted({read_sweep(file).methods[0] for file in FILES}))
 def test_the_protocol_holds_a_point_of_each_search(method: str) -> None:
-    """A method may have further searches, of what the first left open."""
+    """A further search (``METHOD-*.yaml``) changes some values of a point of the first."""
     first = read_sweep(FOLDER / f"{method}.yaml")
-    searches = [first, *(read_sweep(file) for file in FOLDER.glob(f"{method}-*.yaml"))]
+    further = [read_sweep(file) for file in FOLDER.glob(f"{method}-*.yaml")]
+    changes = [p for s in further if tuple(s.methods) == (method,) for _, p in s.points()]
     cls = registry.load(registry.METHODS, method)
     taken = method_config(method, cls, load_protocol(first.protocol), None, ()).model_dump()
     points = [
-        {key: tuple(value) if isinstance(value, list) else value for key, value in point.items()}
-        for found in searches
-        if tuple(found.methods) == (method,)
-        for _, point in found.points()
+        {key: tuple(v) if isinstance(v, list) else v for key, v in {**point, **change}.items()}
+        for _, point in first.points()
+        for change in [{}, *changes]
     ]
     assert any(all(taken[key] == value for key, value in point.items()) for point in points)
 

@@ -26,7 +26,7 @@ from .unet import to_model_range
 
 STEPS = 6
 STRIDE = 0.12  # longest mean square root of one step's move, on the [-1, 1] scale
-NOISE = 0.4  # on what the guide sees, as `crop_noise` of `ours`
+NOISE = 0.4  # on what the guide sees: twice the `crop_noise` that `ours` ended with
 AWAY = 0.5  # weight of the cosine with what is to be left
 FROM_PHOTO, BACK = 0.5, 0.25  # shares that begin at photographs, and at stylised copies
 SEEN = Crops(min_area=0.08, whole=0.3, damaged=0.0, gain=0.0)
